@@ -1,0 +1,54 @@
+"""What was said: words and segments, as they go over the wire and into files.
+
+Times are integer milliseconds from the first sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word as written (punctuation attached), with its time and the model's confidence from 0 to 1."""
+
+    word: str
+    """As written in the text, punctuation attached."""
+    start_ms: int
+    """Where it begins."""
+    end_ms: int
+    """Where it ends."""
+    confidence: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One final stretch of speech of one channel."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Everything that was said in one recording or session, in order of time."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    duration_ms: int
+
+    @property
+    def text(self) -> str:
+        return join_text(segment.text for segment in self.segments)
+
+
+def join_text(texts: Iterable[str]) -> str:
+    """Join the texts of segments with single spaces, leaving out empty ones."""
+    return " ".join(text for text in texts if text)

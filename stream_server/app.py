@@ -1,0 +1,151 @@
+"""The composition root: builds the parts from the settings, joins them, and shuts them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from socket import socket
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from stream_protocol.errors import ErrorCode, ServerError, StreamError
+from stream_server import __version__
+from stream_server.audio.vad import VadModel, VadSettings, load_vad
+from stream_server.auth import KeyRing, read_key_file
+from stream_server.engine.engine import Engine
+from stream_server.engine.recognizer import Recognizer
+from stream_server.engine.registry import load_recognizer
+from stream_server.limits import SessionLimit
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+from stream_server.transport import http, websocket
+from stream_server.transport.detection import Detector
+from stream_server.transport.protocol import StreamProtocol
+from stream_server.transport.registry import Registry
+from stream_server.transport.service import Service
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "Live speech recognition. The WebSocket protocol of `/ws` is described by protocol/asyncapi.yaml."
+
+
+def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
+    """The ASGI app. ``recognizer`` replaces the one the settings name; tests give a fake one.
+
+    Raises:
+        KeyFileError, UnknownModelError, VadUnavailableError: from here, before anything is served.
+    """
+    keys = KeyRing(_keys(settings))
+    detectors = _load_detectors(settings)
+    recognizer = recognizer or load_recognizer(settings.model, settings.moonshine)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        engine = Engine(recognizer, settings.engine)
+        await loop.run_in_executor(None, engine.start)
+        limit = SessionLimit(settings.max_sessions, retry_after=settings.retry_after)
+        running = {name: Detector(model, loop) for name, model in detectors.items()}
+        registry = Registry(engine, running, settings.segmenter, limit, resume_window=settings.resume_window, loop=loop)
+        app.state.service = Service(settings, engine, registry, limit, keys, Metrics(engine), tuple(detectors))
+        if keys.is_open:
+            logger.warning("no API keys are set: anyone who can reach this server may use it (--api-key-file)")
+        try:
+            yield
+        finally:
+            registry.close()
+            for detector in running.values():
+                detector.close()
+            await loop.run_in_executor(None, engine.stop)
+
+    app = FastAPI(title="Stream Server", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.include_router(http.router)
+    app.include_router(websocket.router)
+    app.add_exception_handler(StreamError, _error_response)
+    app.middleware("http")(_add_request_id)
+    return app
+
+
+async def drain(app: FastAPI) -> None:
+    """Take no more sessions, and end those there are with their finals."""
+    service: Service | None = getattr(app.state, "service", None)
+    if service is None:
+        return
+    service.limit.is_draining = True
+    error = ServerError(
+        ErrorCode.SERVER_DRAINING,
+        "the server is shutting down; connect again",
+        retry_after=service.settings.retry_after,
+    )
+    late = await service.registry.drain(error, patience=service.settings.drain_timeout)
+    if late:
+        logger.warning("%d sessions were not finished within %g s", late, service.settings.drain_timeout)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which finishes what was heard before it closes sockets."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        if not self.force_exit:  # a second signal means now
+            await drain(self._app)
+        await super().shutdown(sockets)
+
+
+def create_server(settings: Settings, recognizer: Recognizer | None = None) -> Server:
+    """A server that is ready to run; see `create_app` for what it raises."""
+    app = create_app(settings, recognizer)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ws=StreamProtocol,
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=64 * 1024,
+        log_config=None,
+        access_log=False,
+    )
+    return Server(config, app)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal comes; the first one drains, the second one ends at once."""
+    create_server(settings).run()
+
+
+def _keys(settings: Settings) -> list[str]:
+    path = settings.api_key_file
+    if path is None and (settings.data_dir / "api-keys").exists():
+        path = settings.data_dir / "api-keys"
+    return [*settings.api_keys, *(read_key_file(path) if path is not None else ())]
+
+
+def _load_detectors(settings: Settings) -> dict[str, VadModel]:
+    """The default detector first, and Silero beside it where it is installed."""
+    names = [settings.vad, "webrtc"]
+    if importlib.util.find_spec("silero_vad") is not None:
+        names.append("silero")
+    return {name: load_vad(name, VadSettings()) for name in dict.fromkeys(names)}
+
+
+async def _error_response(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StreamError)
+    return websocket.denial(error)
+
+
+async def _add_request_id(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await proceed(request)
+    response.headers["X-Request-Id"] = str(uuid.uuid4())
+    return response

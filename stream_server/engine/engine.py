@@ -1,0 +1,255 @@
+"""The engine: streams in, hypotheses out, one thread that owns the device.
+
+The thread waits on a condition, takes a batch from the scheduler, lets the recognizer decode it and delivers the
+results. It is the only thread that touches the recognizer. A batch that fails is retried one by one, so that a poisoned
+stream gets a `Failure` and the others their results. The engine knows nothing of asyncio: `deliver` is called in its
+thread and must only hand the outcome over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stream_server.engine.planner import Planner
+from stream_server.engine.recognizer import Kind, Recognizer, RecognizerInfo, Stream, Task
+from stream_server.engine.scheduler import Job, Scheduler
+from stream_server.engine.slots import Slot, SlotPool
+from stream_server.engine.work import (
+    SAMPLE_RATE,
+    Command,
+    ConfigureStream,
+    EngineFullError,
+    Failure,
+    Hypothesis,
+    Outcome,
+    Result,
+    StreamOptions,
+)
+
+logger = logging.getLogger(__name__)
+
+Deliver = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """``max_streams``: callers at once. ``max_backlog_sec``: audio of a stream that may wait for finals."""
+
+    max_streams: int = 256
+    max_backlog_sec: float = 60.0
+
+
+@dataclass(slots=True)
+class EngineStatistics:
+    """Counters since the start; read by the metrics, written by the device thread under the engine's lock."""
+
+    steps: int = 0
+    jobs: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
+    audio_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    retried: int = 0
+    failed: int = 0
+    stale: int = 0
+
+
+class EngineStream:
+    """A caller's handle. Made by `Engine.open`; submit commands from one thread at a time, then close it."""
+
+    def __init__(self, engine: Engine, slot: Slot, planner: Planner, state: Stream, deliver: Deliver) -> None:
+        self._engine = engine
+        self.slot = slot
+        self.planner = planner
+        self.state = state
+        self.deliver = deliver
+
+    def submit(self, commands: Sequence[Command]) -> None:
+        """Hand over commands, in order."""
+        self._engine.submit(self, commands)
+
+    def configure(self, options: StreamOptions) -> None:
+        self.submit([ConfigureStream(options)])
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much audio waits for its finals that the sender should pause."""
+        return self._engine.is_behind(self)
+
+    def close(self) -> None:
+        """Forget the stream; what is still queued is dropped. Idempotent."""
+        self._engine.close_stream(self)
+
+
+class Engine:
+    """Runs one recognizer for many streams.
+
+    ``clock`` is in seconds and only compared with itself. All public methods are thread-safe.
+    """
+
+    def __init__(
+        self, recognizer: Recognizer, settings: EngineSettings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._recognizer = recognizer
+        self._settings = settings
+        self._clock = clock
+        info = recognizer.info
+        self._scheduler = Scheduler(max_jobs=info.max_batch, max_samples=info.max_step_samples)
+        self._slots = SlotPool(settings.max_streams)
+        self._streams: dict[Slot, EngineStream] = {}
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.statistics = EngineStatistics()
+
+    @property
+    def info(self) -> RecognizerInfo:
+        return self._recognizer.info
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return self._slots.taken
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for the device."""
+        with self._condition:
+            return self._scheduler.waiting
+
+    @property
+    def thinned(self) -> int:
+        """Partials that were asked for and not computed, for want of time."""
+        return self._scheduler.coalesced + self._scheduler.expired
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Warm the recognizer up and start the device thread."""
+        self._recognizer.warm_up()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the device thread after its current step; queued work is dropped."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def open(self, options: StreamOptions, deliver: Deliver) -> EngineStream:
+        """Open a stream.
+
+        Raises:
+            EngineFullError: ``max_streams`` are open.
+        """
+        with self._condition:
+            if self._stopping:
+                raise EngineFullError("the engine is stopping")
+            slot = self._slots.acquire()
+            planner = Planner(slot, self.info, options, self._clock())
+            stream = EngineStream(self, slot, planner, self._recognizer.new_stream(slot), deliver)
+            self._streams[slot] = stream
+        return stream
+
+    def submit(self, stream: EngineStream, commands: Sequence[Command]) -> None:
+        """Queue the work that these commands give rise to."""
+        with self._condition:
+            if not self._slots.is_current(stream.slot):
+                return
+            now = self._clock()
+            for command in commands:
+                for job in stream.planner.apply(command, now):
+                    self._scheduler.add(job)
+            self._condition.notify()
+
+    def is_behind(self, stream: EngineStream) -> bool:
+        with self._condition:
+            return stream.planner.backlog > self._settings.max_backlog_sec * SAMPLE_RATE
+
+    def close_stream(self, stream: EngineStream) -> None:
+        with self._condition:
+            if self._slots.is_current(stream.slot):
+                self._slots.release(stream.slot)
+                self._streams.pop(stream.slot, None)
+                self._scheduler.cancel(stream.slot)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._stopping and not (batch := self._take_batch()):
+                    self._condition.wait()
+                if self._stopping:
+                    return
+            began = self._clock()
+            outcomes = self._decode(batch)
+            self._finish(batch, outcomes, self._clock() - began)
+
+    def _take_batch(self) -> list[tuple[EngineStream, Job, Task]]:
+        """The next batch with its audio; called with the lock held."""
+        batch = []
+        for job in self._scheduler.schedule(self._clock()):
+            assert isinstance(job.stream, Slot)
+            stream = self._streams[job.stream]
+            planner = stream.planner
+            task = Task(
+                stream=stream.state,
+                kind=job.kind,
+                segment_id=job.segment_id,
+                start=job.start,
+                audio=planner.audio(job),
+                options=planner.options,
+            )
+            batch.append((stream, job, task))
+        return batch
+
+    def _decode(self, batch: list[tuple[EngineStream, Job, Task]]) -> list[Hypothesis | Exception]:
+        """Run a batch; where it fails, each task alone."""
+        tasks = [task for _, _, task in batch]
+        try:
+            return list(self._recognizer.step(tasks))
+        except Exception as error:
+            if len(tasks) == 1:
+                logger.exception("the recognizer failed on a segment")
+                return [error]
+            logger.warning("a batch of %d failed (%s); retrying one by one", len(tasks), error)
+            self.statistics.retried += 1
+            return [outcome for entry in batch for outcome in self._decode([entry])]
+
+    def _finish(
+        self, batch: list[tuple[EngineStream, Job, Task]], outcomes: list[Hypothesis | Exception], seconds: float
+    ) -> None:
+        deliveries: list[tuple[Deliver, Outcome]] = []
+        with self._condition:
+            self.statistics.steps += 1
+            self.statistics.busy_seconds += seconds
+            for (stream, job, _), outcome in zip(batch, outcomes, strict=True):
+                self.statistics.jobs[job.kind] += 1
+                self.statistics.audio_seconds += job.samples / SAMPLE_RATE
+                self._scheduler.complete(job.stream)
+                if not self._slots.is_current(stream.slot):
+                    self.statistics.stale += 1
+                    continue
+                deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
+                stream.planner.finished(job)
+        for deliver, result in deliveries:
+            try:
+                deliver(result)
+            except Exception:
+                logger.exception("a result could not be delivered")
+
+    def _outcome(self, stream: EngineStream, job: Job, outcome: Hypothesis | Exception) -> Outcome:
+        if isinstance(outcome, Exception):
+            self.statistics.failed += 1
+            return Failure(job.segment_id, f"{type(outcome).__name__}: {outcome}")
+        return Result(
+            segment_id=job.segment_id,
+            start=stream.planner.segment_start(job),
+            end=job.end,
+            is_final=job.kind is Kind.FINAL,
+            hypothesis=outcome,
+        )

@@ -1,0 +1,151 @@
+"""One stream's audio, and which jobs it gives rise to. No threads and no clock: `now` comes in as an argument.
+
+Both kinds of recognizer are planned here, so that nothing else has to tell them apart. For ``streaming`` a STEP is due
+for every chunk of a segment and the FINAL takes what is left. For ``segment`` the whole segment so far is decoded: a
+STEP (which may commit text) and PARTIALs come at fixed distances from the segment's start, the FINAL at its end.
+
+Deadlines lie on the stream's own time axis: audio sent faster than real time is due when it would have been heard.
+So a fast sender yields to those who speak now, and only a stream that the server cannot follow in real time is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stream_server.engine.recognizer import Kind, RecognizerInfo
+from stream_server.engine.scheduler import Job
+from stream_server.engine.work import (
+    SAMPLE_RATE,
+    AppendAudio,
+    Audio,
+    CloseSegment,
+    Command,
+    ConfigureStream,
+    OpenSegment,
+    Priority,
+    StreamOptions,
+)
+
+FINAL_SLACK = 0.1
+"""Seconds after which a final is due; orders finals among each other."""
+
+STEP_PATIENCE = 2.0
+"""Seconds that a droppable step may be late. Beyond it the server is overloaded, and showing less is what helps."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    """Audio of one segment from ``start`` on, kept until its final has been decoded."""
+
+    segment_id: int
+    start: int
+    audio: Audio = field(default_factory=lambda: np.zeros(SAMPLE_RATE * 4, np.float32))
+    length: int = 0
+    stepped: int = 0  # up to where steps are planned, relative to start
+    shown: int = 0  # up to where partials are planned, relative to start
+    closed: bool = False
+
+    def append(self, samples: Audio) -> None:
+        needed = self.length + len(samples)
+        if needed > len(self.audio):
+            grown = np.zeros(max(needed, 2 * len(self.audio)), np.float32)
+            grown[: self.length] = self.audio[: self.length]
+            self.audio = grown
+        self.audio[self.length : needed] = samples
+        self.length = needed
+
+
+class Planner:
+    """Turns one stream's commands into jobs and hands out the audio of a job."""
+
+    def __init__(self, stream: Hashable, info: RecognizerInfo, options: StreamOptions, now: float) -> None:
+        self.options = options
+        self._stream = stream
+        self._info = info
+        self._opened_at = now
+        self._segments: dict[int, _Segment] = {}
+        self._open: _Segment | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Samples of closed segments whose final is still due: what the sender is ahead of the recognizer."""
+        return sum(segment.length for segment in self._segments.values() if segment.closed)
+
+    def apply(self, command: Command, now: float) -> list[Job]:
+        """Take a command of the session; returns the jobs that it makes due, in order."""
+        match command:
+            case OpenSegment(segment_id, start):
+                assert self._open is None, "the segment before it is still open"
+                self._open = self._segments[segment_id] = _Segment(segment_id, start)
+                return []
+            case AppendAudio():
+                assert self._open is not None, "audio outside a segment"
+                self._open.append(command.samples)
+                return self._plan(self._open, command.sure, now)
+            case CloseSegment(end):
+                assert self._open is not None, "no segment is open"
+                return [self._close(end, now)]
+            case ConfigureStream(options):
+                self.options = options
+                return []
+
+    def audio(self, job: Job) -> Audio:
+        """The samples [start, end) of a job of this stream; a view that stays valid."""
+        segment = self._segments[job.segment_id]
+        return segment.audio[job.start - segment.start : job.end - segment.start]
+
+    def finished(self, job: Job) -> None:
+        """The job has run; after the final the segment's audio is forgotten."""
+        if job.kind is Kind.FINAL:
+            del self._segments[job.segment_id]
+
+    def segment_start(self, job: Job) -> int:
+        return self._segments[job.segment_id].start
+
+    def _plan(self, segment: _Segment, sure: int, now: float) -> list[Job]:
+        step = self._info.step_samples
+        interval = self.options.partial_samples
+        jobs: list[Job] = []
+        if self._info.kind == "streaming":
+            while segment.stepped + step <= min(segment.length, sure - segment.start):
+                segment.stepped += step
+                jobs.append(self._job(segment, Kind.STEP, segment.stepped - step, segment.stepped, now))
+            return jobs
+        if interval is None:
+            return jobs
+        while segment.stepped + step <= min(segment.length, sure - segment.start):
+            segment.stepped += step
+            segment.shown = segment.stepped
+            jobs.append(self._job(segment, Kind.STEP, 0, segment.stepped, now))
+        if segment.length - segment.shown >= interval:
+            segment.shown = segment.length
+            jobs.append(self._job(segment, Kind.PARTIAL, 0, segment.length, now))
+        return jobs
+
+    def _close(self, end: int, now: float) -> Job:
+        segment, self._open = self._open, None
+        assert segment is not None
+        assert segment.start <= end <= segment.start + segment.length
+        segment.length = end - segment.start
+        segment.closed = True
+        begin = segment.stepped if self._info.kind == "streaming" else 0
+        assert begin <= segment.length, "audio was taken back that was said to be sure"
+        return self._job(segment, Kind.FINAL, begin, segment.length, now)
+
+    def _job(self, segment: _Segment, kind: Kind, begin: int, end: int, now: float) -> Job:
+        heard = max(now, self._opened_at + (segment.start + end) / SAMPLE_RATE)
+        interval = (self.options.partial_samples or self._info.step_samples) / SAMPLE_RATE
+        job = Job(
+            stream=self._stream,
+            kind=kind,
+            segment_id=segment.segment_id,
+            start=segment.start + begin,
+            end=segment.start + end,
+            deadline=heard + (FINAL_SLACK if kind is Kind.FINAL else interval),
+            priority=self.options.priority,
+        )
+        may_expire = kind is Kind.STEP and self._info.kind == "segment" and self.options.priority is Priority.LIVE
+        return replace(job, expires=job.deadline + STEP_PATIENCE) if may_expire else job

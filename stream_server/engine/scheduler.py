@@ -1,0 +1,126 @@
+"""Which work goes into the next step. No tensors, no audio, no threads, no clock: jobs in, a batch out.
+
+Rules
+- A stream's jobs run in the order in which they came, one at a time.
+- Across streams: LIVE before BATCH; then streams that wait for a final, then those with a step, then those with only a
+  partial; then the oldest deadline.
+- A batch holds jobs of one such class, so that no final waits for another caller's partial, and is bounded in jobs
+  and in audio.
+- A waiting partial is dropped when anything newer comes for its stream, and any job that has ``expires`` set is dropped
+  when it has waited so long. So under load partials thin out by themselves; finals are never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from stream_server.engine.recognizer import Kind
+from stream_server.engine.work import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Decode the audio [start, end) of a segment of a stream.
+
+    Times are seconds of the engine's clock. ``deadline`` only orders jobs; at ``expires`` the job is given up.
+    """
+
+    stream: Hashable
+    kind: Kind
+    segment_id: int
+    start: int
+    end: int
+    deadline: float
+    priority: Priority = Priority.LIVE
+    expires: float = math.inf
+
+    @property
+    def samples(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The jobs of one stream; ``running`` while its head is in a batch."""
+
+    jobs: deque[Job] = field(default_factory=deque)
+    running: bool = False
+
+    def urgency(self) -> tuple[Priority, Kind, float]:
+        """That of its most urgent job: what stands before a final is as urgent as the final."""
+        return (
+            min(job.priority for job in self.jobs),
+            min(job.kind for job in self.jobs),
+            min(job.deadline for job in self.jobs),
+        )
+
+
+class Scheduler:
+    """Jobs of all streams. ``max_jobs`` and ``max_samples`` bound a batch; a single job may be longer than that."""
+
+    def __init__(self, *, max_jobs: int, max_samples: int) -> None:
+        assert max_jobs > 0
+        assert max_samples > 0
+        self._max_jobs = max_jobs
+        self._max_samples = max_samples
+        self._lanes: dict[Hashable, _Lane] = {}
+        self.coalesced = 0  # partials that were never run, because something newer came
+        self.expired = 0  # jobs that were given up, because the server is overloaded
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are not in a batch."""
+        return sum(len(lane.jobs) for lane in self._lanes.values())
+
+    def add(self, job: Job) -> None:
+        """Queue a job behind the others of its stream; a partial waiting there gives way."""
+        lane = self._lanes.setdefault(job.stream, _Lane())
+        if lane.jobs and lane.jobs[-1].kind is Kind.PARTIAL:
+            lane.jobs.pop()
+            self.coalesced += 1
+        lane.jobs.append(job)
+
+    def schedule(self, now: float) -> list[Job]:
+        """Take the next batch, most urgent first; empty when there is nothing that may run."""
+        self._expire(now)
+        ready = [(lane.urgency(), lane) for lane in self._lanes.values() if lane.jobs and not lane.running]
+        if not ready:
+            return []
+        ready.sort(key=lambda entry: entry[0])
+        group = ready[0][0][:2]
+        batch: list[Job] = []
+        samples = 0
+        for urgency, lane in ready:
+            job = lane.jobs[0]
+            if urgency[:2] != group or len(batch) == self._max_jobs:
+                break
+            if batch and samples + job.samples > self._max_samples:
+                break
+            samples += job.samples
+            batch.append(lane.jobs.popleft())
+            lane.running = True
+        return batch
+
+    def _expire(self, now: float) -> None:
+        for stream, lane in list(self._lanes.items()):
+            kept = deque(job for job in lane.jobs if job.expires > now)
+            self.expired += len(lane.jobs) - len(kept)
+            lane.jobs = kept
+            if not kept and not lane.running:
+                del self._lanes[stream]
+
+    def complete(self, stream: Hashable) -> None:
+        """The stream's job has run: the next one may."""
+        lane = self._lanes.get(stream)
+        if lane is not None:
+            lane.running = False
+            if not lane.jobs:
+                del self._lanes[stream]
+
+    def cancel(self, stream: Hashable) -> int:
+        """Forget a stream's waiting jobs; returns how many there were."""
+        lane = self._lanes.pop(stream, None)
+        return len(lane.jobs) if lane else 0

@@ -1,0 +1,19 @@
+"""Plain text: one line per segment, with the speaker where it changes. It knows no times."""
+
+from __future__ import annotations
+
+from stream_protocol import Transcript
+
+
+def render_txt(transcript: Transcript) -> str:
+    """Lines of text, each ended by a newline; empty for silence."""
+    lines = []
+    speaker = None
+    for segment in transcript.segments:
+        text = " ".join(segment.text.split())
+        if not text:
+            continue
+        changed = segment.speaker is not None and segment.speaker != speaker
+        speaker = segment.speaker
+        lines.append(f"{speaker}: {text}\n" if changed else f"{text}\n")
+    return "".join(lines)

@@ -1,0 +1,67 @@
+"""From an init message to what is in force for a session: the model, the language, the detector. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stream_protocol.audio_format import AudioFormat
+from stream_protocol.errors import ClientError, ErrorCode
+from stream_protocol.messages import Init
+from stream_server.engine.recognizer import RecognizerInfo
+from stream_server.session import SessionConfig
+
+AUTO = "auto"
+
+
+def negotiate(init: Init, model: RecognizerInfo, vads: Sequence[str]) -> SessionConfig:
+    """Settle what the caller asked for against what is served; the first of ``vads`` is the default.
+
+    Raises:
+        ClientError: what is asked for is not there; the message lists what is.
+    """
+    if init.model is not None and init.model not in (model.name, AUTO):
+        raise ClientError(
+            ErrorCode.MODEL_NOT_FOUND, f"model {init.model[:80]!r} is not served here; served: {model.name}"
+        )
+    if init.vad is not None and init.vad not in vads:
+        raise ClientError(
+            ErrorCode.INVALID_INIT, f"field 'vad': {init.vad[:40]!r} is not available; available: {', '.join(vads)}"
+        )
+    return SessionConfig(
+        model=model.name,
+        language=_language(init.language, model),
+        audio=AudioFormat.parse(init.dtype, init.sample_rate, init.channels),
+        chunk_size_sec=init.chunk_size_sec,
+        silence_threshold_sec=init.silence_threshold_sec,
+        max_segment_sec=min(init.max_segment_sec, model.max_segment_sec),
+        partials=init.partials,
+        words=init.words,
+        inactivity_timeout=init.inactivity_timeout,
+        max_connection_duration=init.max_connection_duration,
+        vad=init.vad or vads[0],
+        keyterms=tuple(init.keyterms) if model.keyterms else (),
+        acks=init.acks,
+    )
+
+
+def ignored_fields(init: Init, model: RecognizerInfo) -> tuple[str, ...]:
+    """What the caller sent and nobody will heed: unknown fields, and keyterms where the model has no use for them."""
+    unused = ("keyterms",) if init.keyterms and not model.keyterms else ()
+    return tuple(sorted({*init.ignored, *unused}))
+
+
+def _language(asked: str, model: RecognizerInfo) -> str:
+    """The model's tag for a BCP 47 tag: ``en-GB`` is served by a model that speaks ``en``."""
+    tag = asked.strip().replace("_", "-").lower()
+    if tag in (AUTO, ""):
+        return model.languages[0] if len(model.languages) == 1 else AUTO
+    for language in model.languages:
+        if tag == language.lower():
+            return language
+    for language in model.languages:
+        if tag.split("-")[0] == language.lower().split("-")[0]:
+            return language
+    raise ClientError(
+        ErrorCode.LANGUAGE_NOT_SUPPORTED,
+        f"language {asked[:40]!r} is not spoken by {model.name}; it speaks: {', '.join(model.languages)}",
+    )

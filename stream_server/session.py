@@ -1,0 +1,522 @@
+"""The session state machine: what a caller sends and what the engine finds go in, events and engine commands come out.
+
+There is no I/O here: no sockets, no asyncio, no threads, no clock (``now`` is an argument, in seconds), no model. So a
+test is a list in and a list out, and a session can be fuzzed without a server.
+
+    state    input                              next     effect
+    -------  ---------------------------------  -------  --------------------------------------------------------
+    OPEN     audio, configure, keepalive        OPEN     segment it; commands for the engine; partials come back
+    OPEN     flush                              OPEN     close what is open; `flushed` after the finals before it
+    OPEN     end                                ENDING   close what is open
+    OPEN     bad input, timeout, server drains  ENDING   close what is open, remember the error
+    ENDING   anything but results               ENDING   ignored
+    ENDING   the last final                     CLOSED   `end_of_transcript` and `done`, or the remembered `error`
+    OPEN or  the engine fails on a segment      CLOSED   `error` INTERNAL_ERROR
+    ENDING
+
+Order of events: for a segment `speech_start`, partials, `speech_end`, one `final_segment`; finals of a channel in
+order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_protocol import events as wire
+from stream_protocol.audio_format import AudioFormat
+from stream_protocol.codec import decode_audio, decode_message
+from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
+from stream_protocol.messages import PROTOCOL_VERSION, Configure, End, Flush, Frame, Keepalive
+from stream_protocol.transcript import Word, join_text
+from stream_server.audio.error import UnsupportedAudio
+from stream_server.audio.front import AudioFront
+from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentStarted
+from stream_server.audio.vad import VadModel
+from stream_server.channel import Channel, ChannelEvent, Detection, Marker
+from stream_server.engine.work import (
+    SAMPLE_RATE,
+    AppendAudio,
+    CloseSegment,
+    Command,
+    ConfigureStream,
+    Failure,
+    Hypothesis,
+    OpenSegment,
+    Outcome,
+    Result,
+    StreamOptions,
+)
+
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
+ACK_INTERVAL = 1.0
+"""Seconds of audio between two ``ack`` events."""
+
+MAX_FLUSHES = 1000
+"""Flushes that may wait for their finals; more is a client that does not wait for answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What is in force for a session, after defaults, clamping and negotiation."""
+
+    model: str
+    language: str
+    audio: AudioFormat
+    chunk_size_sec: float = 0.5
+    silence_threshold_sec: float = 0.8
+    max_segment_sec: float = 20.0
+    partials: bool = True
+    words: bool = True
+    inactivity_timeout: float = 300.0
+    max_connection_duration: float = 3600.0
+    vad: str = "webrtc"
+    keyterms: tuple[str, ...] = ()
+    acks: bool = False
+
+    def echo(self) -> dict[str, Any]:
+        """The fields as ``ready`` and ``configured`` report them."""
+        values = asdict(self)
+        audio: dict[str, Any] = values.pop("audio")
+        return audio | {key: value for key, value in values.items() if key not in ("model", "language")}
+
+    def stream_options(self) -> StreamOptions:
+        return StreamOptions(
+            language=self.language,
+            partial_samples=round(self.chunk_size_sec * SAMPLE_RATE) if self.partials else None,
+            words=self.words,
+            keyterms=self.keyterms,
+        )
+
+    def segmenter_settings(self, base: SegmenterSettings) -> SegmenterSettings:
+        return replace(
+            base,
+            silence_threshold=round(self.silence_threshold_sec * SAMPLE_RATE),
+            max_segment=round(self.max_segment_sec * SAMPLE_RATE),
+        )
+
+
+class State(Enum):
+    OPEN = auto()
+    ENDING = auto()
+    CLOSED = auto()
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A segment on its way from `speech_start` to `final_segment`; positions in samples of its channel."""
+
+    channel: int
+    start: int
+    speech: int
+    sure: int  # audio before it cannot be cut off any more
+    speech_end: int = 0
+    silence: int = 0
+    ended_at: float | None = None  # when speech_end was decided
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One channel, the segment open in it, and when which of its audio arrived."""
+
+    channel: Channel
+    open: int | None = None
+    arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=4096))
+
+    def arrived(self, position: int, now: float) -> float:
+        """When the audio up to ``position`` had been received."""
+        while len(self.arrivals) > 1 and self.arrivals[0][0] < position:
+            self.arrivals.popleft()
+        return self.arrivals[0][1] if self.arrivals else now
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A flush or the end: what is still to come before it can be answered."""
+
+    message: Flush | End
+    channels: set[int]  # whose segmenter has not reached it
+    segments: set[int]  # whose final has not come
+
+
+class Session:
+    """One caller's session.
+
+    After every ``receive_*`` or `tick`, take `events_to_send`, `commands_to_submit` and `detections_to_run`.
+    ``segmenter_settings`` are the server's; the caller's silence and maximum length replace theirs.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        config: SessionConfig,
+        vad: VadModel,
+        segmenter_settings: SegmenterSettings,
+        *,
+        now: float,
+    ) -> None:
+        self.id = session_id
+        self.config = config
+        self.state = State.OPEN
+        self.close_code: int | None = None
+        self._vad = vad
+        self._segmenter_settings = segmenter_settings
+        self._front = AudioFront(
+            dtype=config.audio.dtype, sample_rate=config.audio.sample_rate, channels=config.audio.channels
+        )
+        self._lanes: dict[int, _Lane] = {}
+        self._segments: dict[int, _Segment] = {}
+        self._texts: list[tuple[int, int, str]] = []  # (speech, channel, text) of every final
+        self._waits: dict[int, _Wait] = {}
+        self._error: StreamError | None = None
+        self._events: list[wire.Event] = []
+        self._commands: list[tuple[int, Command]] = []
+        self._started_at = self._heard_at = now
+        self._heard_anything = False
+        self._seq = self._next_segment = self._next_wait = 0
+        self._total_segments = self._acked = 0
+
+    # -- what comes out ------------------------------------------------------------------------------------------------
+
+    def ready(self, resume_token: str, *, resumed: bool = False, ignored: tuple[str, ...] = ()) -> wire.Ready:
+        """The greeting of a connection to this session."""
+        return wire.Ready(
+            session_id=self.id,
+            resume_token=resume_token,
+            protocol=PROTOCOL_VERSION,
+            model=self.config.model,
+            language=self.config.language,
+            config=self.config.echo(),
+            ignored=ignored,
+            resumed=resumed,
+            received_samples=self.received_samples,
+        )
+
+    def events_to_send(self) -> list[wire.Event]:
+        taken, self._events = self._events, []
+        return taken
+
+    def commands_to_submit(self) -> list[tuple[int, Command]]:
+        """Commands for the engine's stream of each channel, in order."""
+        taken, self._commands = self._commands, []
+        return taken
+
+    def detections_to_run(self) -> list[tuple[int, Detection]]:
+        """Frames for a detector that is not inline, per channel; answer with `receive_speech`."""
+        return [(index, item) for index, lane in self._lanes.items() for item in lane.channel.take_detections()]
+
+    @property
+    def received_samples(self) -> int:
+        """Samples per channel received so far, at the caller's rate."""
+        return self._front.received_samples
+
+    @property
+    def unfinished(self) -> int:
+        """Segments whose final has not come yet."""
+        return len(self._segments)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do if nothing comes before; None when there is nothing."""
+        if self.state is not State.OPEN:
+            return None
+        return min(
+            self._heard_at + self.config.inactivity_timeout, self._started_at + self.config.max_connection_duration
+        )
+
+    # -- what goes in --------------------------------------------------------------------------------------------------
+
+    def receive_bytes(self, data: bytes, now: float) -> None:
+        """A binary frame: audio, or the end when it is empty."""
+        if self.state is not State.OPEN:
+            return
+        if not data:
+            self._end(End(type="end"), now)
+            return
+        self._heard_at = now
+        self._heard_anything = True
+        try:
+            self._hear(self._front.receive(data), now)
+        except UnsupportedAudio as error:
+            self._error = error
+            self._end(End(type="end"), now, flush_audio=False)
+            return
+        self._acknowledge()
+
+    def receive_text(self, text: str, now: float) -> None:
+        """A text frame: one message."""
+        if self.state is not State.OPEN:
+            return
+        try:
+            match decode_message(text):
+                case Frame() as frame:
+                    audio = decode_audio(frame)
+                    if audio:  # an empty JSON frame is no end
+                        self.receive_bytes(audio, now)
+                case Flush() as flush:
+                    if len(self._waits) >= MAX_FLUSHES:
+                        raise ClientError(
+                            ErrorCode.PROTOCOL_ERROR, f"more than {MAX_FLUSHES} flushes wait; await 'flushed'"
+                        )
+                    self._flush(flush, now)
+                case Keepalive():
+                    self._heard_at = now
+                case Configure() as configure:
+                    self._configure(configure)
+                case End() as end:
+                    self._end(end, now)
+        except ClientError as error:
+            self.fail(error, now)
+
+    def receive_speech(self, channel: int, speech: NDArray[np.float32], now: float) -> None:
+        """Speech probabilities for the frames of the channel's last detection."""
+        if self.state is State.CLOSED:
+            return
+        self._take(channel, self._lanes[channel].channel.receive_speech(speech), now)
+        self._settle(now)
+
+    def receive_outcome(self, outcome: Outcome, now: float) -> None:
+        """What the engine made of a segment."""
+        segment = self._segments.get(outcome.segment_id)
+        if self.state is State.CLOSED or segment is None:
+            return
+        if isinstance(outcome, Failure):
+            self.abort(internal_error(self.id))
+        elif outcome.is_final:
+            self._emit_final(segment, outcome, now)
+            del self._segments[outcome.segment_id]
+            for wait in self._waits.values():
+                wait.segments.discard(outcome.segment_id)
+            self._settle(now)
+        elif segment.ended_at is None and outcome.hypothesis.text and self.config.partials:
+            self._emit_partial(segment, outcome, now)
+
+    def tick(self, now: float) -> None:
+        """Look at the clock."""
+        if self.state is not State.OPEN:
+            return
+        config = self.config
+        if now >= self._heard_at + config.inactivity_timeout:
+            reason = f"no audio for {config.inactivity_timeout:g} s (inactivity_timeout); send audio or keepalive"
+        elif now >= self._started_at + config.max_connection_duration:
+            reason = f"the session has lasted {config.max_connection_duration:g} s (max_connection_duration)"
+        else:
+            return
+        self.fail(ClientError(ErrorCode.TIMEOUT, reason), now)
+
+    def warn(self, warning: wire.Warning) -> None:
+        """Tell the caller of a condition that concerns it."""
+        if self.state is not State.CLOSED:
+            self._events.append(warning)
+
+    def fail(self, error: StreamError, now: float) -> None:
+        """End because of ``error``: what was heard is made final and sent first."""
+        if self.state is State.OPEN:
+            self._error = error
+            self._end(End(type="end"), now)
+
+    def abort(self, error: StreamError) -> None:
+        """End because of ``error``, at once: what is under way is given up."""
+        if self.state is not State.CLOSED:
+            self._close_with(error)
+
+    def drop_pending_bytes(self) -> None:
+        """Forget the bytes of a sample that never came whole: a resumed client sends from a whole sample on."""
+        self._front.drop_pending()
+
+    def close(self) -> None:
+        """Free what the session holds. Idempotent."""
+        self.state = State.CLOSED
+        self._front.close()
+
+    # -- how it works --------------------------------------------------------------------------------------------------
+
+    def _hear(self, samples: NDArray[np.float32], now: float) -> None:
+        """Give [channels, n] samples to the channels."""
+        for index in range(len(samples)):
+            lane = self._lane(index)
+            events = lane.channel.receive(samples[index])
+            lane.arrivals.append((lane.channel.received, now))
+            self._take(index, events, now)
+
+    def _lane(self, index: int) -> _Lane:
+        if index not in self._lanes:
+            settings = self.config.segmenter_settings(self._segmenter_settings)
+            self._lanes[index] = _Lane(Channel(self._vad, settings))
+        return self._lanes[index]
+
+    def _flush(self, message: Flush | End, now: float) -> None:
+        number = self._next_wait
+        self._next_wait += 1
+        self._waits[number] = _Wait(message, set(self._lanes), set())
+        for index, lane in self._lanes.items():
+            self._take(index, lane.channel.flush(Marker(number)), now)
+        self._settle(now)
+
+    def _end(self, message: End, now: float, *, flush_audio: bool = True) -> None:
+        self.state = State.ENDING
+        if flush_audio and self._heard_anything:
+            try:
+                self._hear(self._front.finish(), now)
+            except UnsupportedAudio as error:
+                self._error = self._error or error
+        self._front.close()
+        self._flush(message, now)
+
+    def _configure(self, message: Configure) -> None:
+        changes = {name: getattr(message, name) for name in message.model_fields_set - {"type"} - set(message.ignored)}
+        if "keyterms" in changes:
+            changes["keyterms"] = tuple(changes["keyterms"])
+        self.config = replace(self.config, **changes)
+        settings = self.config.segmenter_settings(self._segmenter_settings)
+        for index, lane in self._lanes.items():
+            lane.channel.configure(settings)
+            self._commands.append((index, ConfigureStream(self.config.stream_options())))
+        self._events.append(wire.Configured(seq=self._number(), config=self.config.echo()))
+
+    def _take(self, index: int, events: Sequence[ChannelEvent], now: float) -> None:
+        """Turn one channel's events into wire events and engine commands."""
+        lane = self._lanes[index]
+        for event in events:
+            match event:
+                case SegmentStarted(start, speech):
+                    lane.open = self._next_segment
+                    self._next_segment += 1
+                    self._total_segments += 1
+                    sure = start + lane.channel.settings.sure_samples
+                    self._segments[lane.open] = _Segment(index, start, speech, sure)
+                    self._commands.append((index, OpenSegment(lane.open, start)))
+                    self._events.append(
+                        wire.SpeechStart(
+                            seq=self._number(),
+                            segment_id=lane.open,
+                            offset_ms=speech // SAMPLES_PER_MS,
+                            channel=index,
+                        )
+                    )
+                case SegmentAudio():
+                    assert lane.open is not None
+                    self._commands.append((index, AppendAudio(event.samples, self._segments[lane.open].sure)))
+                case SegmentEnded():
+                    assert lane.open is not None
+                    segment = self._segments[lane.open]
+                    segment.speech_end, segment.silence, segment.ended_at = event.speech_end, event.silence, now
+                    self._commands.append((index, CloseSegment(event.end)))
+                    self._events.append(
+                        wire.SpeechEnd(
+                            seq=self._number(),
+                            segment_id=lane.open,
+                            offset_ms=event.speech_end // SAMPLES_PER_MS,
+                            channel=index,
+                        )
+                    )
+                    lane.open = None
+                case Marker(number):
+                    wait = self._waits[number]
+                    wait.channels.discard(index)
+                    wait.segments |= {key for key, segment in self._segments.items() if segment.channel == index}
+
+    def _settle(self, now: float) -> None:
+        """Answer the flushes, oldest first, whose finals have all been sent; then the end."""
+        for number in sorted(self._waits):
+            wait = self._waits[number]
+            if wait.channels or wait.segments or self.state is State.CLOSED:
+                return
+            del self._waits[number]
+            if isinstance(wait.message, Flush):
+                self._events.append(wire.Flushed(seq=self._number(), id=wait.message.id))
+            elif self._error is not None:
+                self._close_with(self._error)
+            else:
+                self._emit_end(now)
+
+    def _emit_partial(self, segment: _Segment, result: Result, now: float) -> None:
+        hypothesis = result.hypothesis
+        arrived = self._lanes[segment.channel].arrived(result.end, now)
+        self._events.append(
+            wire.Partial(
+                seq=self._number(),
+                segment_id=result.segment_id,
+                text=hypothesis.text,
+                stable_chars=hypothesis.stable_chars,
+                language=hypothesis.language,
+                offset_ms=segment.speech // SAMPLES_PER_MS,
+                duration_ms=max(0, result.end - segment.speech) // SAMPLES_PER_MS,
+                audio_duration_sec=round((result.end - result.start) / SAMPLE_RATE, 3),
+                latency_ms=round(max(0.0, now - arrived) * 1000, 1),
+                channel=segment.channel,
+            )
+        )
+
+    def _emit_final(self, segment: _Segment, result: Result, now: float) -> None:
+        hypothesis = result.hypothesis
+        assert segment.ended_at is not None
+        self._texts.append((segment.speech, segment.channel, hypothesis.text))
+        self._events.append(
+            wire.FinalSegment(
+                seq=self._number(),
+                segment_id=result.segment_id,
+                text=hypothesis.text,
+                language=hypothesis.language,
+                offset_ms=segment.speech // SAMPLES_PER_MS,
+                duration_ms=(segment.speech_end - segment.speech) // SAMPLES_PER_MS,
+                audio_duration_sec=round((result.end - result.start) / SAMPLE_RATE, 3),
+                silence_duration_ms=segment.silence // SAMPLES_PER_MS,
+                confidence=round(hypothesis.confidence, 3),
+                words=_words(hypothesis) if self.config.words else None,
+                latency_ms=round(max(0.0, now - segment.ended_at) * 1000, 1),
+                channel=segment.channel,
+            )
+        )
+
+    def _emit_end(self, now: float) -> None:
+        text = join_text(text for _, _, text in sorted(self._texts))
+        self._events.append(wire.EndOfTranscript(seq=self._number(), text=text))
+        received = max((lane.channel.received for lane in self._lanes.values()), default=0)
+        self._events.append(
+            wire.Done(
+                seq=self._number(),
+                total_segments=self._total_segments,
+                total_audio_duration_sec=round(received / SAMPLE_RATE, 3),
+                connection_duration_sec=round(now - self._started_at, 3),
+            )
+        )
+        self.close_code = 1000
+        self.close()
+
+    def _close_with(self, error: StreamError) -> None:
+        self._events.append(wire.Error(code=error.code, message=error.message, retry_after=error.retry_after))
+        self.close_code = error.rule.close_code
+        self.close()
+
+    def _acknowledge(self) -> None:
+        received = self.received_samples
+        if self.config.acks and received - self._acked >= ACK_INTERVAL * self._front.sample_rate:
+            self._acked = received
+            self._events.append(wire.Ack(received_samples=received))
+
+    def _number(self) -> int:
+        self._seq += 1
+        return self._seq
+
+
+def internal_error(session_id: str) -> ServerError:
+    """What a caller is told when the fault is ours; the log has the rest."""
+    return ServerError(ErrorCode.INTERNAL_ERROR, f"internal error; please report session {session_id}")
+
+
+def _words(hypothesis: Hypothesis) -> tuple[Word, ...]:
+    return tuple(
+        Word(
+            word=item.word,
+            start_ms=item.start // SAMPLES_PER_MS,
+            end_ms=item.end // SAMPLES_PER_MS,
+            confidence=round(item.confidence, 3),
+        )
+        for item in hypothesis.words or ()
+    )

@@ -1,0 +1,104 @@
+"""Every setting of the server, in one frozen object, from the environment and the command line.
+
+Environment variables are the field names in capitals behind ``STREAM_SERVER_``, for instance
+``STREAM_SERVER_MAX_SESSIONS=500``; lists are separated by commas. What the command line gives wins. An unknown name is
+an error, so that a misspelt setting cannot pass unnoticed. Nothing else in the program reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from stream_server.audio.segmenter import SegmenterSettings
+from stream_server.engine.engine import EngineSettings
+from stream_server.engine.moonshine.recognizer import MoonshineSettings
+
+PREFIX = "STREAM_SERVER_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be used; the message names it."""
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Settings(BaseModel):
+    """The server's settings. Durations are in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Path.home() / ".local" / "share" / "stream-server"
+    """Where the server keeps its files; ``api-keys`` in it is the default of ``api_key_file``."""
+
+    model: str = "moonshine-tiny"
+    device: str = "auto"
+    threads: int = Field(0, ge=0, le=256)
+    """Threads of one model step; 0 chooses: one, or two where there are four cores or more."""
+    vad: Literal["webrtc", "silero"] = "webrtc"
+
+    api_keys: Names = ()
+    api_key_file: Path | None = None
+    """One key per line; empty lines and lines that begin with # are skipped."""
+
+    max_sessions: int = Field(256, ge=1)
+    max_backlog: float = Field(60.0, gt=0)
+    """Seconds of a caller's audio that may wait for finals before its socket is no longer read."""
+    max_message_bytes: int = Field(4 * 2**20, ge=1024)
+    max_unsent_events: int = Field(2000, ge=10)
+    """Events that may wait for a client that does not read."""
+    init_timeout: float = Field(10.0, gt=0)
+    resume_window: float = Field(30.0, ge=0)
+    """How long a session outlives its socket."""
+    drain_timeout: float = Field(20.0, ge=0)
+    """How long a shutdown waits for finals."""
+    retry_after: float = Field(5.0, gt=0)
+    """What a refused caller is told to wait."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read the environment; ``overrides`` that are not None win.
+
+        Raises:
+            SettingsError: naming the setting and what it takes.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {
+            name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)
+        }
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise SettingsError(f"unknown setting {name} ({PREFIX}{name.upper()})") from None
+            raise SettingsError(f"setting {name}: {first['msg'].lower()}, got {first['input']!r}") from None
+
+    @property
+    def engine(self) -> EngineSettings:
+        # A caller may send several channels, and each is a stream of its own.
+        return EngineSettings(max_streams=2 * self.max_sessions + 8, max_backlog_sec=self.max_backlog)
+
+    @property
+    def segmenter(self) -> SegmenterSettings:
+        return SegmenterSettings()
+
+    @property
+    def moonshine(self) -> MoonshineSettings:
+        return MoonshineSettings(threads=self.threads or (2 if (os.cpu_count() or 1) >= 4 else 1))

@@ -1,0 +1,54 @@
+"""Runs a voice activity detector that is not inline: frames of many sessions, one batch at a time, in a thread.
+
+While one batch is being judged the next gathers, so batches grow with the load by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_server.audio.vad import VadModel
+from stream_server.channel import Detection
+
+Answer = Callable[[NDArray[np.float32]], None]
+
+
+class Detector:
+    """One detector model for all sessions. A session has one question at a time, which bounds the queue."""
+
+    def __init__(self, model: VadModel, loop: asyncio.AbstractEventLoop, *, max_batch: int = 256) -> None:
+        self.model = model
+        self._loop = loop
+        self._max_batch = max_batch
+        self._waiting: deque[tuple[Detection, Answer]] = deque()
+        self._running: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vad")
+
+    def submit(self, detection: Detection, answer: Answer) -> None:
+        """Have frames judged; ``answer`` is called in the event loop."""
+        self._waiting.append((detection, answer))
+        if self._running is None:
+            self._running = self._loop.create_task(self._run())
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+                detections = [detection for detection, _ in batch]
+                states, frames = [item.state for item in detections], [item.frames for item in detections]
+                speech = await self._loop.run_in_executor(self._thread, self.model.detect, states, frames)
+                for (_, answer), probabilities in zip(batch, speech, strict=True):
+                    answer(probabilities)
+        finally:
+            self._running = None

@@ -1,0 +1,84 @@
+"""The small HTTP surface: health, readiness, models, metrics. Transcription over HTTP has routers of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from pydantic import BaseModel
+
+from stream_server.auth import key_of_header
+from stream_server.transport.service import Service
+
+router = APIRouter()
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(service_of)]
+
+
+def require_key(service: Served, authorization: Annotated[str | None, Header()] = None) -> None:
+    """Let only known keys in; raises ``AUTH_FAILED``, which the app turns into HTTP 401."""
+    service.keys.authenticate(key_of_header(authorization))
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Readiness(BaseModel):
+    status: str
+    sessions: int
+    max_sessions: int
+
+
+class ModelCard(BaseModel):
+    """A model that sessions may name."""
+
+    id: str
+    object: str = "model"
+    kind: str
+    languages: tuple[str, ...]
+    description: str
+
+
+class ModelList(BaseModel):
+    object: str = "list"
+    data: list[ModelCard]
+
+
+@router.get("/healthz", tags=["operations"])
+async def healthz() -> Health:
+    """The process runs and its event loop turns."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", tags=["operations"], responses={503: {"model": Readiness, "description": "send nobody here"}})
+async def readyz(service: Served, response: Response) -> Readiness:
+    """Whether new sessions may come: the model is loaded, the engine runs, the server is not draining."""
+    status = "ready"
+    if service.limit.is_draining:
+        status = "draining"
+    elif not service.engine.is_alive:
+        status = "engine stopped"
+    response.status_code = 200 if status == "ready" else 503
+    return Readiness(status=status, sessions=len(service.registry), max_sessions=service.limit.most)
+
+
+@router.get("/v1/models", tags=["models"], dependencies=[Depends(require_key)])
+async def models(service: Served) -> ModelList:
+    """The models that are served."""
+    info = service.engine.info
+    card = ModelCard(id=info.name, kind=info.kind, languages=info.languages, description=info.description)
+    return ModelList(data=[card])
+
+
+@router.get("/metrics", tags=["operations"], response_class=Response)
+async def metrics(service: Served) -> Response:
+    """Prometheus metrics."""
+    service.metrics.sessions.set(len(service.registry))
+    return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

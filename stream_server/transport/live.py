@@ -1,0 +1,277 @@
+"""A session in the world: the sans-I/O `Session` joined to the engine, the clock and whichever socket it has now.
+
+A live session outlives its socket: events are kept in a bounded log, and a connection that resumes it gets those it has
+not seen. Everything here runs in the event loop; the engine's thread only calls `_deliver`, which hands over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_protocol.codec import encode_event
+from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
+from stream_protocol.events import Error, Event
+from stream_server.engine.engine import Engine, EngineStream
+from stream_server.engine.work import EngineFullError, Outcome
+from stream_server.session import Session, State, internal_error
+from stream_server.transport.detection import Detector
+
+logger = logging.getLogger(__name__)
+
+SLICE_BYTES = 32 * 1024
+"""A large frame is worked off in pieces, so that the other callers get their turn in between."""
+
+REPLAY_EVENTS = 4000
+"""Events a resumed connection can be given again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An encoded event; ``seq`` is None for those of the connection."""
+
+    seq: int | None
+    text: str
+
+
+class Outbox:
+    """What waits to be written to one socket, bounded. ``overflow`` is set when its reader is too slow."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: deque[Outgoing] = deque()
+        self._changed = asyncio.Event()
+        self.overflow = False
+        self.close_code: int | None = None
+
+    def put(self, item: Outgoing) -> None:
+        if len(self._waiting) >= self._limit:
+            self.overflow = True
+        else:
+            self._waiting.append(item)
+        self._changed.set()
+
+    def finish(self, close_code: int) -> None:
+        """Close the socket with this code once everything is written."""
+        if self.close_code is None:
+            self.close_code = close_code
+            self._changed.set()
+
+    async def get(self) -> Outgoing | None:
+        """The next event to write; None when there will be no more."""
+        while not self._waiting and self.close_code is None and not self.overflow:
+            self._changed.clear()
+            await self._changed.wait()
+        if self.overflow or not self._waiting:
+            return None
+        return self._waiting.popleft()
+
+
+class LiveSession:
+    """One session, its streams in the engine, its timer, and its socket when it has one."""
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        detector: Detector,
+        *,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.session = session
+        self.resume_token = secrets.token_urlsafe(16)
+        self.closed = asyncio.Event()
+        self._engine = engine
+        self._detector = detector
+        self._loop = loop
+        self._streams: dict[int, EngineStream] = {}
+        self._log: deque[Outgoing] = deque(maxlen=REPLAY_EVENTS)
+        self._outbox: Outbox | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress = asyncio.Event()
+        self._detached_at: float | None = None
+
+    def open_streams(self) -> None:
+        """Take a place in the engine for every channel announced.
+
+        Raises:
+            ServerError: ``CAPACITY_FULL``.
+        """
+        try:
+            for channel in range(self.session.config.audio.channels):
+                self._stream(channel)
+        except EngineFullError as error:
+            self.close()
+            raise ServerError(ErrorCode.CAPACITY_FULL, str(error)) from None
+        self._schedule()
+
+    # -- the socket ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_attached(self) -> bool:
+        return self._outbox is not None
+
+    def attach(self, outbox: Outbox, *, ignored: tuple[str, ...] = (), last_seq: int | None = None) -> None:
+        """Give the session a socket; ``last_seq`` is the last event a resuming client has seen.
+
+        Raises:
+            ClientError: ``SESSION_NOT_FOUND``, when events after ``last_seq`` have been forgotten.
+        """
+        missed = [item for item in self._log if item.seq is not None and item.seq > (last_seq or 0)]
+        if last_seq is not None:
+            newest = self._log[-1].seq if self._log else 0
+            if last_seq > (newest or 0) or (missed and missed[0].seq != last_seq + 1):
+                raise ClientError(ErrorCode.SESSION_NOT_FOUND, f"the events after {last_seq} are not kept any more")
+            self.session.drop_pending_bytes()
+        if self._outbox is not None:
+            self.detach(self._outbox, ClientError(ErrorCode.SESSION_REPLACED, "resumed by another connection"))
+        self._outbox = outbox
+        self._detached_at = None
+        ready = self.session.ready(self.resume_token, resumed=last_seq is not None, ignored=ignored)
+        outbox.put(Outgoing(None, encode_event(ready)))
+        for item in missed:
+            outbox.put(item)
+        if self.session.close_code is not None:
+            outbox.finish(self.session.close_code)
+
+    def detach(self, outbox: Outbox, error: StreamError | None = None) -> None:
+        """The socket has gone, or gives way because of ``error``; the session stays."""
+        if self._outbox is not outbox:
+            return
+        if error is not None:
+            outbox.put(Outgoing(None, encode_event(error_event(error))))
+            outbox.finish(error.rule.close_code)
+        self._outbox = None
+        self._detached_at = self._loop.time()
+
+    # -- input ---------------------------------------------------------------------------------------------------------
+
+    async def receive_bytes(self, data: bytes) -> None:
+        """A binary frame; returns when the next one is welcome."""
+        for start in range(0, max(1, len(data)), SLICE_BYTES):
+            if start:
+                await asyncio.sleep(0)
+            await self._caught_up()
+            with self._guarded():
+                self.session.receive_bytes(data[start : start + SLICE_BYTES], self._loop.time())
+                self._pump()
+
+    async def receive_text(self, text: str) -> None:
+        """A text frame; returns when the next one is welcome."""
+        await self._caught_up()
+        with self._guarded():
+            self.session.receive_text(text, self._loop.time())
+            self._pump()
+
+    def fail(self, error: StreamError) -> None:
+        """End the session because of ``error``, its finals first."""
+        with self._guarded():
+            self.session.fail(error, self._loop.time())
+            self._pump()
+
+    async def _caught_up(self) -> None:
+        """Wait while so much of this caller's audio is undecided that no more should come in."""
+        while any(stream.is_behind for stream in self._streams.values()) and self.session.state is State.OPEN:
+            self._progress.clear()
+            await self._progress.wait()
+
+    # -- the engine, the detector, the clock ---------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Carry out what the session wants done."""
+        try:
+            for channel, command in self.session.commands_to_submit():
+                self._stream(channel).submit([command])
+        except EngineFullError as error:
+            self.session.abort(ServerError(ErrorCode.CAPACITY_FULL, str(error)))
+        for channel, detection in self.session.detections_to_run():
+            self._detector.submit(detection, lambda speech, channel=channel: self._receive_speech(channel, speech))
+        for event in self.session.events_to_send():
+            self._send(event)
+        if self.session.state is State.CLOSED:
+            self.close()
+
+    def _stream(self, channel: int) -> EngineStream:
+        if channel not in self._streams:
+            self._streams[channel] = self._engine.open(self.session.config.stream_options(), self._deliver)
+        return self._streams[channel]
+
+    def _deliver(self, outcome: Outcome) -> None:
+        """Called in the engine's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._receive_outcome, outcome)
+        except RuntimeError:  # the loop has ended: nobody is left to tell
+            logger.debug("a result came after the end of the event loop")
+
+    def _receive_outcome(self, outcome: Outcome) -> None:
+        self._progress.set()
+        with self._guarded():
+            self.session.receive_outcome(outcome, self._loop.time())
+            self._pump()
+
+    def _receive_speech(self, channel: int, speech: NDArray[np.float32]) -> None:
+        with self._guarded():
+            self.session.receive_speech(channel, speech, self._loop.time())
+            self._pump()
+
+    def _send(self, event: Event) -> None:
+        item = Outgoing(getattr(event, "seq", None), encode_event(event))
+        if item.seq is not None:
+            self._log.append(item)
+        if self._outbox is not None:
+            self._outbox.put(item)
+
+    def _schedule(self) -> None:
+        """One timer per session; it looks again when it fires, so that audio need not move it."""
+        deadline = self.session.next_deadline()
+        if deadline is not None and not self.closed.is_set():
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        with self._guarded():
+            self.session.tick(self._loop.time())
+            self._pump()
+        self._schedule()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A fault of ours ends this session, with an error its caller can report, and no other."""
+        try:
+            yield
+        except Exception:
+            logger.exception("session %s failed", self.session.id)
+            self.session.abort(internal_error(self.session.id))
+            for event in self.session.events_to_send():
+                self._send(event)
+            self.close()
+
+    def expired(self, window: float) -> bool:
+        """Whether it has been without a socket for longer than ``window`` seconds."""
+        return self._detached_at is not None and self._loop.time() - self._detached_at >= window
+
+    def close(self) -> None:
+        """Free everything. Idempotent."""
+        if self.closed.is_set():
+            return
+        self.closed.set()
+        self.session.close()
+        self._progress.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        for stream in self._streams.values():
+            stream.close()
+        if self._outbox is not None:
+            self._outbox.finish(self.session.close_code or 1000)
+
+
+def error_event(error: StreamError) -> Event:
+    """The wire form of an error."""
+    return Error(code=error.code, message=error.message, retry_after=error.retry_after)

@@ -1,0 +1,26 @@
+"""What the routes share, in one place. Built by `stream_server.app`; holds no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stream_server.auth import KeyRing
+from stream_server.engine.engine import Engine
+from stream_server.limits import SessionLimit
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+from stream_server.transport.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running server. ``vads``: detectors that sessions may choose, the default first."""
+
+    settings: Settings
+    engine: Engine
+    registry: Registry
+    limit: SessionLimit
+    keys: KeyRing
+    metrics: Metrics
+    vads: Sequence[str]

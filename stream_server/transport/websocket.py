@@ -1,0 +1,166 @@
+"""``/ws``: one connection from the handshake to the close.
+
+What can be refused before the upgrade is (HTTP 401, 503); the rest is an ``error`` event and a close. One task reads,
+one writes; the session between them is never waited for with a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import orjson
+from fastapi import APIRouter, Response, WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from stream_protocol.codec import decode_init, encode_event
+from stream_protocol.errors import ClientError, ErrorCode, StreamError
+from stream_protocol.messages import Init
+from stream_server.auth import key_of_header
+from stream_server.negotiation import ignored_fields, negotiate
+from stream_server.transport.live import LiveSession, Outbox, error_event
+from stream_server.transport.service import Service
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+
+GONE_ON_PURPOSE = (1000, 1001)
+"""Close codes of a client that will not come back to its session."""
+
+
+@router.websocket("/ws")
+async def stream(websocket: WebSocket) -> None:
+    """Live audio in, speech events out: see protocol/README.md."""
+    service: Service = websocket.app.state.service
+    key = key_of_header(websocket.headers.get("authorization"))
+    try:
+        if key is not None:
+            service.keys.authenticate(key)
+        service.limit.check()
+    except StreamError as error:
+        await websocket.send_denial_response(denial(error))
+        return
+    await websocket.accept()
+    service.metrics.connections.inc()
+    try:
+        await _Connection(websocket, service, key).run()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        service.metrics.connections.dec()
+
+
+def denial(error: StreamError) -> Response:
+    """An error as an HTTP response, for a refused upgrade."""
+    headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after else {}
+    if error.code is ErrorCode.AUTH_FAILED:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
+    return Response(body, error.rule.http_status, headers, media_type="application/json")
+
+
+class _Connection:
+    """One accepted socket."""
+
+    def __init__(self, websocket: WebSocket, service: Service, key: str | None) -> None:
+        self._websocket = websocket
+        self._service = service
+        self._key = key
+
+    async def run(self) -> None:
+        outbox = Outbox(self._service.settings.max_unsent_events)
+        try:
+            live = await self._open(outbox)
+        except StreamError as error:
+            await self._refuse(error)
+            return
+        writer = asyncio.create_task(self._write(live, outbox))
+        reader = asyncio.create_task(self._read(live))
+        try:
+            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if reader in done and writer not in done and self._gone_on_purpose(reader):
+                self._service.registry.forget(live)
+            if writer in done and not writer.exception() and writer.result():
+                self._service.registry.forget(live)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+            live.detach(outbox)
+
+    async def _open(self, outbox: Outbox) -> LiveSession:
+        """Read the init message and find or make its session.
+
+        Raises:
+            StreamError: what stands in the way.
+        """
+        service = self._service
+        init = await self._read_init()
+        if self._key is None:
+            service.keys.authenticate(init.api_key)
+        if init.session_id is not None and init.resume_token is not None:
+            live = service.registry.find(init.session_id, init.resume_token)
+            live.attach(outbox, last_seq=init.last_seq)
+            return live
+        config = negotiate(init, service.engine.info, service.vads)
+        service.limit.acquire()
+        try:
+            live = service.registry.create(config)
+        except BaseException:
+            service.limit.release()
+            raise
+        live.attach(outbox, ignored=ignored_fields(init, service.engine.info))
+        return live
+
+    async def _read_init(self) -> Init:
+        timeout = self._service.settings.init_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise ClientError(ErrorCode.TIMEOUT, f"no init message within {timeout:g} s") from None
+        if isinstance(message, bytes):
+            raise ClientError(ErrorCode.PROTOCOL_ERROR, "audio came before the init message; send init first")
+        return decode_init(message)
+
+    async def _read(self, live: LiveSession) -> None:
+        while True:
+            message = await self._receive()
+            if isinstance(message, bytes):
+                await live.receive_bytes(message)
+            else:
+                await live.receive_text(message)
+
+    async def _write(self, live: LiveSession, outbox: Outbox) -> bool:
+        """Write until there is no more; True when the session's last event has been written."""
+        while (item := await outbox.get()) is not None:
+            await self._websocket.send_text(item.text)
+        if outbox.overflow:
+            logger.warning("session %s: the client does not read its events; closing", live.session.id)
+            await self._close(ClientError(ErrorCode.TIMEOUT, "").rule.close_code, "events are not being read")
+            return False
+        await self._close(outbox.close_code or 1000)
+        return live.closed.is_set() and live.is_attached
+
+    async def _receive(self) -> str | bytes:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
+        text: str | None = message.get("text")
+        return text if text is not None else message["bytes"]
+
+    async def _refuse(self, error: StreamError) -> None:
+        try:
+            await self._websocket.send_text(encode_event(error_event(error)))
+            await self._close(error.rule.close_code)
+        except (WebSocketDisconnect, RuntimeError):
+            logger.debug("the caller left before it could be told: %s", error)
+
+    async def _close(self, code: int, reason: str | None = None) -> None:
+        if self._websocket.application_state is not WebSocketState.DISCONNECTED:
+            await self._websocket.close(code, reason)
+
+    @staticmethod
+    def _gone_on_purpose(reader: asyncio.Task[None]) -> bool:
+        error = reader.exception()
+        return isinstance(error, WebSocketDisconnect) and error.code in GONE_ON_PURPOSE

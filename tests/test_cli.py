@@ -1,0 +1,268 @@
+"""The command line as a person or a script meets it: what is written where, and the exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from stream_protocol import Segment, Transcript
+from stream_server import __version__
+from stream_server.capacity import Step, counts, heading
+from stream_server.cli import main
+from stream_server.recording import find_demo, read_pcm
+from tests.client.scripted import ScriptedServer
+from tests.client.test_transport import listening
+
+
+@dataclass
+class Result:
+    status: int | str | None
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["stream-server", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        written = capsys.readouterr()
+        return Result(exit_.value.code, written.out, written.err)
+
+    return call
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def install(name: str, **members: Any) -> None:
+        module = ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return install
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "tone.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(b"\1\0" * 4000)
+    return path
+
+
+@contextmanager
+def serving(server: ScriptedServer) -> Iterator[str]:
+    """The scripted server in a thread, as the command line brings a loop of its own."""
+    loop, address, stop = asyncio.new_event_loop(), [], asyncio.Event()
+    started = threading.Event()
+
+    async def serve() -> None:
+        async with listening(server) as port:
+            address.append(f"ws://127.0.0.1:{port}/ws")
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(5)
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+def assert_one_line(result: Result, text: str) -> None:
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert text in result.err
+
+
+def test_version_and_help(run: Run) -> None:
+    assert run("--version") == Result(0, f"stream-server {__version__}\n", "")
+    shown = run("--help")
+    assert shown.status == 0
+    for command in ("serve", "transcribe", "listen", "demo", "models", "bench"):
+        assert command in shown.out
+        assert "--help" in run(command, "--help").out
+    assert run().status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["serve", "--port", "0x50"], "'0x50' is not a valid int"),
+        (["serve", "--port", "70000"], "70000 is not in the range"),
+        (["transcribe"], "Missing argument 'FILES...'"),
+        (["transcribe", "a.wav", "b.wav", "--format", "srt"], "several files as srt need a folder"),
+        (["listen", "--file", "nowhere.wav"], "file 'nowhere.wav' does not exist"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(run: Run, fake: Any, arguments: list[str], text: str) -> None:
+    fake("stream_server.transcribe", transcribe_file=None)
+    result = run(*arguments)
+    assert result.status == 2
+    assert_one_line(result, text)
+
+
+def test_serve_hands_on_what_was_given(run: Run, fake: Any) -> None:
+    served: list[Any] = []
+    fake("stream_server.app", serve=served.append)
+    assert run("serve", "--port", "9000", "--log-level", "debug", "--max-sessions", "7").status == 0
+    settings = served[0]
+    assert (settings.port, settings.log_level, settings.max_sessions) == (9000, "debug", 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(98, "Address already in use"), "error: Address already in use\n"),
+        (FileNotFoundError(2, "No such file or directory", "keys"), "error: keys: No such file or directory\n"),
+        (ValueError("two\nlines"), "error: two lines\n"),
+        (KeyError("bug"), "error: unexpected KeyError: 'bug'; `stream-server --debug ...` shows where\n"),
+    ],
+)
+def test_failures_are_one_line_and_status_1(run: Run, fake: Any, error: Exception, text: str) -> None:
+    def serve(settings: Any) -> None:
+        raise error
+
+    fake("stream_server.app", serve=serve)
+    assert run("serve") == Result(1, "", text)
+
+
+def test_an_interrupt_is_status_130(run: Run, fake: Any) -> None:
+    def serve(settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    fake("stream_server.app", serve=serve)
+    assert run("serve").status == 130
+
+
+def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_SERVER_MAX_SESSION", "5")
+    result = run("serve")
+    assert result.status == 1
+    assert_one_line(result, "STREAM_SERVER_MAX_SESSION")
+
+
+def transcribe_file(path: Path, settings: Any, progress: Callable[[float], None], language: str) -> Transcript:
+    progress(0.5)
+    if path.suffix == ".bad":
+        raise ValueError("the file holds no audio")
+    return Transcript((Segment(f"{path.stem} in {language}.", 0, 1500, 0.9),), language, 2000)
+
+
+def test_transcribe_to_the_terminal(run: Run, fake: Any) -> None:
+    fake("stream_server.transcribe", transcribe_file=transcribe_file)
+    assert run("transcribe", "a.mp3", "--language", "de") == Result(0, "a in de.\n", "")
+    assert run("transcribe", "a.mp3", "b.wav").out == "==> a.mp3 <==\na in auto.\n==> b.wav <==\nb in auto.\n"
+    assert json.loads(run("transcribe", "a.mp3", "-f", "json").out)["text"] == "a in auto."
+
+
+def test_transcribe_goes_on_after_a_bad_file(run: Run, fake: Any, tmp_path: Path) -> None:
+    fake("stream_server.transcribe", transcribe_file=transcribe_file)
+    result = run("transcribe", "a.mp3", "x.bad", "a.wav", "b.ogg", "-f", "srt", "-o", tmp_path / "new")
+    assert result.status == 1
+    assert "error: x.bad: the file holds no audio\n" in result.err
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.mp3.srt", "a.wav.srt", "b.srt"]
+    assert (tmp_path / "new" / "b.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,500\nb in auto.\n"
+
+
+def test_listen_plays_a_file(run: Run, recording: Path) -> None:
+    with serving(ScriptedServer()) as url:
+        shown = run("listen", "--url", url, "--file", recording)
+        events = run("listen", "--url", url, "--file", recording, "--json")
+    # To the scripted server each byte is a millisecond: 0.25 s of int16 are eight segments.
+    assert shown.status == 0
+    assert [line[:19] for line in shown.out.splitlines()] == [
+        f"[00:0{second}.0 - 00:0{second + 1}.0]" for second in range(8)
+    ]
+    assert shown.err == "listening to tone.wav; Ctrl-C ends\n"
+    kinds = [json.loads(line)["type"] for line in events.out.splitlines()]
+    assert kinds.count("final_segment") == 8
+    assert kinds[-1] == "done"
+
+
+def test_listen_without_a_server_or_a_microphone(run: Run, recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("listen", "--url", "ws://127.0.0.1:9/ws", "--file", recording)
+    assert result.status == 1
+    assert "error: no server at ws://127.0.0.1:9/ws: connection refused; is it running?\n" in result.err
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setattr("stream_server.microphone._portaudio", _no_portaudio)
+    assert_one_line(run("listen"), "PortAudio is missing")
+
+
+def _no_portaudio() -> Any:
+    from stream_server.microphone import MicrophoneError
+
+    raise MicrophoneError("PortAudio is missing")
+
+
+def test_models(run: Run, fake: Any) -> None:
+    @dataclass
+    class Model:
+        name: str
+        languages: tuple[str, ...]
+        streaming: bool
+
+    fake("stream_server.engine.registry", list_models=lambda: [Model("tiny", ("en", "de"), False)])
+    assert [line.split() for line in run("models").out.splitlines()] == [
+        ["name", "languages", "streaming"],
+        ["tiny", "en,", "de", "no"],
+    ]
+    assert json.loads(run("models", "--json").out)[0]["name"] == "tiny"
+
+
+def test_bench_grows_until_it_does_not_hold(run: Run, recording: Path) -> None:
+    server = ScriptedServer((None, None, None, 3))  # the fourth connection breaks: with two streams more than one
+    with serving(server) as url:
+        result = run("bench", "--url", url, "--file", recording, "--seconds", "5", "--streams", "4")
+    table, last = result.out.splitlines()[:-1], json.loads(result.out.splitlines()[-1])
+    assert result.status == 0
+    assert last["capacity"] == 2
+    assert [step["streams"] for step in last["steps"]] == [1, 2, 4]
+    assert last["steps"][-1]["errors"] == {"CONNECTION_LOST": 1}
+    assert len(table) == 4
+
+
+def test_capacity_table_and_numbers() -> None:
+    assert counts(1) == [1]
+    assert counts(40) == [1, 2, 4, 8, 12, 16, 24, 32]
+    latency = {"p50": 1.2, "p95": 999.6}
+    good = {
+        "latency": {"first_partial": latency, "partial": latency, "final": latency, "lost_segments": 0},
+        "errors": {},
+    }
+    assert Step(3, good).holds
+    assert not Step(3, {**good, "errors": {"TIMEOUT": 1}}).holds
+    assert len(Step(3, good).row()) == len(heading())
+    assert not Step(3, {**good, "latency": {**good["latency"], "final": {"p50": None, "p95": None}}}).holds
+
+
+def test_the_demo_recording_is_found_and_read() -> None:
+    pcm = read_pcm(find_demo(), seconds=2.0)
+    assert len(pcm) == 2 * 16_000 * 2
+    assert max(pcm) > 0
