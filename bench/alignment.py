@@ -1,8 +1,8 @@
 """How far the word times of the embedded model are from the truth.
 
-The truth is speech built here: every word is synthesized by itself with espeak-ng, trimmed of its silence by energy, and
-set down at a known sample with a known gap to the next. The model then hears the whole, and each word it got right is
-compared with where that word really is. Prints a table, then one line of JSON.
+The truth is speech built here: every word is synthesized by itself with espeak-ng, trimmed of its silence by energy,
+and set down at a known sample with a known gap to the next. The model then hears the whole, and each word it got right
+is compared with where that word really is. Prints a table, then one line of JSON.
 
     python bench/alignment.py [--utterances 48] [--seed 1]
 """
@@ -16,7 +16,6 @@ import subprocess
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -80,7 +79,7 @@ def say(word: str, voice: str, speed: int) -> NDArray[np.float32]:
     window = SAMPLE_RATE // 200
     energy = (audio[: len(audio) // window * window].reshape(-1, window) ** 2).mean(axis=1)
     loud = np.flatnonzero(energy > energy.max() * 1e-3)
-    return audio[loud[0] * window : (loud[-1] + 1) * window]
+    return np.asarray(audio[loud[0] * window : (loud[-1] + 1) * window])
 
 
 def build(
@@ -111,7 +110,9 @@ def measure(speech: Speech, model: Model, tokenizer: Tokenizer) -> list[tuple[fl
     assert heard.attention is not None
     found = align_words(tokenizer.group(heard.tokens), heard.attention, speech.audio)
     said = [word for word, _, _ in speech.words]
-    matcher = difflib.SequenceMatcher(a=said, b=[re.sub(r"\W", "", word.lower()) for word, _, _ in found], autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        a=said, b=[re.sub(r"\W", "", word.lower()) for word, _, _ in found], autojunk=False
+    )
     errors = []
     for block in matcher.get_matching_blocks():
         for offset in range(block.size):
@@ -143,7 +144,9 @@ def main() -> None:
     assets = find_assets()
     model, tokenizer = Model(assets), Tokenizer.load(assets.tokenizer)
     report: dict[str, dict[str, float]] = {}
-    print(f"{'condition':<24}{'words':>7}{'matched':>9}{'start ms':>10}{'p90':>6}{'end ms':>8}{'p90':>6}{'<= 80 ms':>10}")
+    print(
+        f"{'condition':<24}{'words':>7}{'matched':>9}{'start ms':>10}{'p90':>6}{'end ms':>8}{'p90':>6}{'<= 80 ms':>10}"
+    )
     for name, condition in CONDITIONS.items():
         random = np.random.default_rng(options.seed)
         errors, spoken = [], 0

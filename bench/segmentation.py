@@ -198,7 +198,7 @@ def variants() -> list[Variant]:
         SegmenterSettings(min_speech=960),
         SegmenterSettings(min_speech=2_400),
         SegmenterSettings(pre_roll=3_200),
-        SegmenterSettings(pre_roll=8_000),
+        SegmenterSettings(pre_roll=6_400),
     )
     tried += [Variant(changes(each, SegmenterSettings()), tried[0].model, each) for each in cuts]
     return tried

@@ -49,7 +49,9 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         loop = asyncio.get_running_loop()
         engine = Engine(recognizer, settings.engine)
         await loop.run_in_executor(None, engine.start)
-        limit = SessionLimit(settings.max_sessions, retry_after=settings.retry_after)
+        limit = SessionLimit(
+            settings.max_sessions, most_per_key=settings.max_sessions_per_key, retry_after=settings.retry_after
+        )
         running = {name: Detector(model, loop) for name, model in detectors.items()}
         registry = Registry(engine, running, settings.segmenter, limit, resume_window=settings.resume_window, loop=loop)
         app.state.service = Service(settings, engine, registry, limit, keys, Metrics(engine), tuple(detectors))
@@ -92,11 +94,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._app = app
+        self.app = app
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         if not self.force_exit:  # a second signal means now
-            await drain(self._app)
+            await drain(self.app)
         await super().shutdown(sockets)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from stream_client.load import API_KEY_VARIABLE
 
 LIMIT_MS: Final = 1000.0  # p95 from speech_end to final beyond which captions are late
 HEADINGS: Final = ("streams", "first partial p50", "partial p95", "final p50", "final p95", "lost", "errors")
@@ -72,12 +75,11 @@ async def measure(
     """
     for streams in numbers:
         options = ["--streams", str(streams), "--seconds", str(seconds)]
-        if api_key is not None:
-            options += ["--api-key", api_key]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "stream_client.load", url, str(file), *options),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=os.environ if api_key is None else {**os.environ, API_KEY_VARIABLE: api_key},
         )
         try:
             written, said = await process.communicate()

@@ -53,7 +53,10 @@ class LogLevel(StrEnum):
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Model to use; the command `models` lists them.")]
 LanguageOption = Annotated[str, typer.Option("--language", help="Language spoken, such as en, or auto.")]
-ApiKeyOption = Annotated[str | None, typer.Option("--api-key", envvar="STREAM_API_KEY", help="API key of the server.")]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="STREAM_API_KEY", help="API key of the server; better by the variable."),
+]
 FileOption = Annotated[
     Path | None, typer.Option("--file", exists=True, dir_okay=False, help="A recording to play at real speed.")
 ]
@@ -136,14 +139,16 @@ def transcribe(
     """Transcribe recordings here, without a server."""
     from stream_server.formats import render
     from stream_server.settings import Settings
-    from stream_server.transcribe import transcribe_file
+    from stream_server.transcribe import Transcriber
 
     if output == "-" and len(files) > 1 and format is not Format.txt:
         raise typer.BadParameter(f"several files as {format.value} need a folder", param_hint="'--output'")
-    settings = Settings.load(model=model)
     failed = 0
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with (
+        Transcriber(Settings.load(model=model)) as transcriber,
+        Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress,
+    ):
         for file in files:
             task = progress.add_task(file.name, total=1.0)
 
@@ -151,8 +156,8 @@ def transcribe(
                 progress.update(task, completed=share)
 
             try:
-                text = render(transcribe_file(file, settings, advance, language=language), format.value)
-                _write(text, file, files, format.value, output)
+                transcript = transcriber.transcribe(file, advance, language=language)
+                _write(render(transcript, format.value), file, files, format.value, output)
             except Exception as error:
                 if "--debug" in sys.argv:
                     raise
@@ -216,7 +221,10 @@ def models(as_json: JsonOption = False) -> None:
     """List the models that can be served."""
     from stream_server.engine.registry import list_models
 
-    print_rows([asdict(model) for model in list_models()], as_json=as_json)
+    rows = [
+        {"name": model.name, "languages": model.languages, "description": model.description} for model in list_models()
+    ]
+    print_rows(rows, as_json=as_json)
 
 
 @app.command()
@@ -224,7 +232,7 @@ def bench(
     url: Annotated[str | None, typer.Option(help="A running server's WebSocket; without, one is started.")] = None,
     api_key: ApiKeyOption = None,
     file: FileOption = None,
-    seconds: Annotated[float, typer.Option(min=5, help="Length of each step.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each step.")] = 30.0,
     streams: Annotated[int, typer.Option(min=1, help="The most streams to try.")] = 256,
     model: ModelOption = None,
     as_json: JsonOption = False,

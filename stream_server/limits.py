@@ -1,17 +1,24 @@
-"""How many sessions there may be at once. A plain counter: no sockets, no clock."""
+"""How many sessions there may be at once, in all and of one key. Plain counters: no sockets, no clock."""
 
 from __future__ import annotations
 
-from stream_protocol.errors import ErrorCode, ServerError
+from collections import Counter
+
+from stream_protocol.errors import ClientError, ErrorCode, ServerError
 
 
 class SessionLimit:
-    """Places for sessions. Taken before the upgrade, so that a full server says so in HTTP."""
+    """Places for sessions. Looked at before the upgrade, so that a full server says so in HTTP.
 
-    def __init__(self, most: int, *, retry_after: float) -> None:
+    ``most_per_key`` of 0 sets no limit per key; callers without a key share none.
+    """
+
+    def __init__(self, most: int, *, most_per_key: int, retry_after: float) -> None:
         self.most = most
         self.taken = 0
         self.is_draining = False
+        self._most_per_key = most_per_key
+        self._by_key: Counter[str] = Counter()
         self._retry_after = retry_after
 
     def check(self) -> None:
@@ -29,11 +36,29 @@ class SessionLimit:
                 ErrorCode.CAPACITY_FULL, f"all {self.most} sessions are in use", retry_after=self._retry_after
             )
 
-    def acquire(self) -> None:
-        """Take a place; raises as `check` does."""
-        self.check()
-        self.taken += 1
+    def acquire(self, key: str | None) -> None:
+        """Take a place.
 
-    def release(self) -> None:
+        Raises:
+            ServerError: as `check`.
+            ClientError: ``RATE_LIMITED``, when the key has as many sessions as it may.
+        """
+        self.check()
+        if key is not None and 0 < self._most_per_key <= self._by_key[key]:
+            raise ClientError(
+                ErrorCode.RATE_LIMITED,
+                f"this API key has {self._most_per_key} sessions, as many as it may; end one of them",
+                retry_after=self._retry_after,
+            )
+        self.taken += 1
+        if key is not None:
+            self._by_key[key] += 1
+
+    def release(self, key: str | None) -> None:
+        """Give a place back, with the key it was taken with."""
         assert self.taken > 0
         self.taken -= 1
+        if key is not None:
+            self._by_key[key] -= 1
+            if not self._by_key[key]:
+                del self._by_key[key]

@@ -6,7 +6,7 @@ PortAudio (through ``sounddevice``) is asked for only when it is needed: a serve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class Microphone:
         except self._audio.PortAudioError:  # the server resamples
             self.sample_rate = int(found["default_samplerate"])
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         """Record until the caller stops asking. A caller who lags by a minute loses the oldest audio.
 
         Raises:

@@ -84,7 +84,7 @@ class SessionConfig:
         """The fields as ``ready`` and ``configured`` report them."""
         values = asdict(self)
         audio: dict[str, Any] = values.pop("audio")
-        return audio | {key: value for key, value in values.items() if key not in ("model", "language")}
+        return audio | values
 
     def stream_options(self) -> StreamOptions:
         return StreamOptions(
@@ -241,12 +241,20 @@ class Session:
         self._heard_at = now
         self._heard_anything = True
         try:
-            self._hear(self._front.receive(data), now)
+            self.receive_samples(self._front.receive(data), now)
         except UnsupportedAudio as error:
             self._error = error
             self._end(End(type="end"), now, flush_audio=False)
             return
         self._acknowledge()
+
+    def receive_samples(self, samples: NDArray[np.float32], now: float) -> None:
+        """Decoded audio, [channels, n] float32 at 16 kHz, for callers that decode it themselves."""
+        for index in range(len(samples)):
+            lane = self._lane(index)
+            events = lane.channel.receive(samples[index])
+            lane.arrivals.append((lane.channel.received, now))
+            self._take(index, events, now)
 
     def receive_text(self, text: str, now: float) -> None:
         """A text frame: one message."""
@@ -336,14 +344,6 @@ class Session:
 
     # -- how it works --------------------------------------------------------------------------------------------------
 
-    def _hear(self, samples: NDArray[np.float32], now: float) -> None:
-        """Give [channels, n] samples to the channels."""
-        for index in range(len(samples)):
-            lane = self._lane(index)
-            events = lane.channel.receive(samples[index])
-            lane.arrivals.append((lane.channel.received, now))
-            self._take(index, events, now)
-
     def _lane(self, index: int) -> _Lane:
         if index not in self._lanes:
             settings = self.config.segmenter_settings(self._segmenter_settings)
@@ -362,7 +362,7 @@ class Session:
         self.state = State.ENDING
         if flush_audio and self._heard_anything:
             try:
-                self._hear(self._front.finish(), now)
+                self.receive_samples(self._front.finish(), now)
             except UnsupportedAudio as error:
                 self._error = self._error or error
         self._front.close()

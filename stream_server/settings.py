@@ -53,6 +53,8 @@ class Settings(BaseModel):
     """One key per line; empty lines and lines that begin with # are skipped."""
 
     max_sessions: int = Field(256, ge=1)
+    max_sessions_per_key: int = Field(0, ge=0)
+    """Sessions at once of one API key; 0 for no limit."""
     max_backlog: float = Field(60.0, gt=0)
     """Seconds of a caller's audio that may wait for finals before its socket is no longer read."""
     max_message_bytes: int = Field(4 * 2**20, ge=1024)
@@ -61,8 +63,8 @@ class Settings(BaseModel):
     init_timeout: float = Field(10.0, gt=0)
     resume_window: float = Field(30.0, ge=0)
     """How long a session outlives its socket."""
-    drain_timeout: float = Field(20.0, ge=0)
-    """How long a shutdown waits for finals."""
+    drain_timeout: float = Field(10.0, ge=0)
+    """How long a shutdown lets sessions go on before it ends them, finals first."""
     retry_after: float = Field(5.0, gt=0)
     """What a refused caller is told to wait."""
 

@@ -27,7 +27,7 @@ def explain(error: Exception) -> str:
     text = getattr(error, "message", None) or str(error)  # the errors of the protocol and the client keep it apart
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, KeyError | TypeError | AttributeError | AssertionError):
+    if not isinstance(error, OSError | ValueError) and not type(error).__module__.startswith("stream_"):
         text = f"unexpected {type(error).__name__}: {text}; `stream-server --debug ...` shows where"
     return " ".join(text.split()) + (f" (try again in {retry:g} s)" if retry else "")
 

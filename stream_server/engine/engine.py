@@ -178,16 +178,21 @@ class Engine:
                 self._streams.pop(stream.slot, None)
                 self._scheduler.cancel(stream.slot)
 
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._stopping and not (batch := self._take_batch()):
-                    self._condition.wait()
-                if self._stopping:
-                    return
+    def step(self) -> bool:
+        """Decode one batch, if there is work; returns whether there was. The device thread's, or a test's."""
+        with self._condition:
+            batch = self._take_batch()
+        if batch:
             began = self._clock()
-            outcomes = self._decode(batch)
-            self._finish(batch, outcomes, self._clock() - began)
+            self._finish(batch, self._decode(batch), self._clock() - began)
+        return bool(batch)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            if not self.step():
+                with self._condition:
+                    while not self._stopping and not self._scheduler.has_work:
+                        self._condition.wait()
 
     def _take_batch(self) -> list[tuple[EngineStream, Job, Task]]:
         """The next batch with its audio; called with the lock held."""

@@ -75,6 +75,11 @@ class Scheduler:
         """Jobs that are not in a batch."""
         return sum(len(lane.jobs) for lane in self._lanes.values())
 
+    @property
+    def has_work(self) -> bool:
+        """Whether some stream's next job may run."""
+        return any(lane.jobs and not lane.running for lane in self._lanes.values())
+
     def add(self, job: Job) -> None:
         """Queue a job behind the others of its stream; a partial waiting there gives way."""
         lane = self._lanes.setdefault(job.stream, _Lane())

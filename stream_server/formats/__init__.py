@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 from stream_protocol import Transcript
-
 from stream_server.formats.document import render_json
 from stream_server.formats.plain import render_txt
 from stream_server.formats.subtitle import render_srt, render_vtt

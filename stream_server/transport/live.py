@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stream_protocol.codec import encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
-from stream_protocol.events import Error, Event
+from stream_protocol.events import Error, Event, Warning
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.work import EngineFullError, Outcome
 from stream_server.session import Session, State, internal_error
@@ -76,7 +76,10 @@ class Outbox:
 
 
 class LiveSession:
-    """One session, its streams in the engine, its timer, and its socket when it has one."""
+    """One session, its streams in the engine, its timer, and its socket when it has one.
+
+    ``on_closed`` is called once, when the session has ended; its last events can still be fetched.
+    """
 
     def __init__(
         self,
@@ -84,14 +87,18 @@ class LiveSession:
         engine: Engine,
         detector: Detector,
         *,
+        key: str | None,
         loop: asyncio.AbstractEventLoop,
+        on_closed: Callable[[LiveSession], None],
     ) -> None:
+        self.key = key
         self.session = session
         self.resume_token = secrets.token_urlsafe(16)
         self.closed = asyncio.Event()
         self._engine = engine
         self._detector = detector
         self._loop = loop
+        self._on_closed = on_closed
         self._streams: dict[int, EngineStream] = {}
         self._log: deque[Outgoing] = deque(maxlen=REPLAY_EVENTS)
         self._outbox: Outbox | None = None
@@ -109,7 +116,6 @@ class LiveSession:
             for channel in range(self.session.config.audio.channels):
                 self._stream(channel)
         except EngineFullError as error:
-            self.close()
             raise ServerError(ErrorCode.CAPACITY_FULL, str(error)) from None
         self._schedule()
 
@@ -152,24 +158,36 @@ class LiveSession:
         self._outbox = None
         self._detached_at = self._loop.time()
 
+    def expired(self, window: float) -> bool:
+        """Whether it has been without a socket for longer than ``window`` seconds."""
+        return self._detached_at is not None and self._loop.time() - self._detached_at >= window
+
     # -- input ---------------------------------------------------------------------------------------------------------
 
-    async def receive_bytes(self, data: bytes) -> None:
-        """A binary frame; returns when the next one is welcome."""
+    async def receive_bytes(self, data: bytes, source: Outbox) -> None:
+        """A binary frame of the connection that ``source`` belongs to; returns when the next one is welcome."""
         for start in range(0, max(1, len(data)), SLICE_BYTES):
             if start:
                 await asyncio.sleep(0)
             await self._caught_up()
+            if self._outbox is not source:  # another connection has taken over, and sends this again
+                return
             with self._guarded():
                 self.session.receive_bytes(data[start : start + SLICE_BYTES], self._loop.time())
                 self._pump()
 
-    async def receive_text(self, text: str) -> None:
-        """A text frame; returns when the next one is welcome."""
+    async def receive_text(self, text: str, source: Outbox) -> None:
+        """A text frame; as `receive_bytes`."""
         await self._caught_up()
+        if self._outbox is not source:
+            return
         with self._guarded():
             self.session.receive_text(text, self._loop.time())
             self._pump()
+
+    def warn(self, warning: Warning) -> None:
+        self.session.warn(warning)
+        self._pump()
 
     def fail(self, error: StreamError) -> None:
         """End the session because of ``error``, its finals first."""
@@ -253,10 +271,6 @@ class LiveSession:
                 self._send(event)
             self.close()
 
-    def expired(self, window: float) -> bool:
-        """Whether it has been without a socket for longer than ``window`` seconds."""
-        return self._detached_at is not None and self._loop.time() - self._detached_at >= window
-
     def close(self) -> None:
         """Free everything. Idempotent."""
         if self.closed.is_set():
@@ -270,6 +284,7 @@ class LiveSession:
             stream.close()
         if self._outbox is not None:
             self._outbox.finish(self.session.close_code or 1000)
+        self._on_closed(self)
 
 
 def error_event(error: StreamError) -> Event:

@@ -7,6 +7,7 @@ import hmac
 import uuid
 
 from stream_protocol.errors import ClientError, ErrorCode, ServerError
+from stream_protocol.events import Warning, WarningCode
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import Engine
 from stream_server.limits import SessionLimit
@@ -15,6 +16,8 @@ from stream_server.transport.detection import Detector
 from stream_server.transport.live import LiveSession
 
 SWEEP_INTERVAL = 1.0
+FINAL_PATIENCE = 10.0
+"""Seconds that finals may take once a drain has ended the sessions."""
 
 
 class Registry:
@@ -42,17 +45,22 @@ class Registry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def create(self, config: SessionConfig) -> LiveSession:
-        """A new session; its place in the limit has been acquired by the caller and passes to the registry.
+    def create(self, config: SessionConfig, key: str | None) -> LiveSession:
+        """A new session for the caller with this API key.
 
         Raises:
-            ServerError: ``CAPACITY_FULL``, when the engine has no stream left.
+            StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED`` or ``SERVER_DRAINING``.
         """
+        self._limit.acquire(key)
         detector = self._detectors[config.vad]
         session = Session(str(uuid.uuid4()), config, detector.model, self._segmenter, now=self._loop.time())
-        live = LiveSession(session, self._engine, detector, loop=self._loop)
-        live.open_streams()
+        live = LiveSession(session, self._engine, detector, key=key, loop=self._loop, on_closed=self._release)
         self._sessions[session.id] = live
+        try:
+            live.open_streams()
+        except ServerError:
+            self.forget(live)
+            raise
         return live
 
     def find(self, session_id: str, resume_token: str | None) -> LiveSession:
@@ -63,6 +71,9 @@ class Registry:
         """
         live = self._sessions.get(session_id)
         token = (resume_token or "").encode()
+        if live is not None and live.expired(self._resume_window):
+            self.forget(live)
+            live = None
         if live is None or not hmac.compare_digest(token, live.resume_token.encode()):
             raise ClientError(
                 ErrorCode.SESSION_NOT_FOUND, "no session of this id and resume_token; start a new one without them"
@@ -74,23 +85,40 @@ class Registry:
         return live
 
     def forget(self, live: LiveSession) -> None:
-        """Nothing more will come of this session. Idempotent."""
+        """Nobody will ask for this session again. Idempotent."""
         live.close()
-        if self._sessions.pop(live.session.id, None) is not None:
-            self._limit.release()
+        self._sessions.pop(live.session.id, None)
+
+    def _release(self, live: LiveSession) -> None:
+        """A session has ended: its place is free, while its last events are kept for those who missed them."""
+        self._limit.release(live.key)
+        ended = [other for other in self._sessions.values() if other.closed.is_set()]
+        for other in ended[: len(ended) - self._limit.most]:  # the oldest
+            self._sessions.pop(other.session.id)
 
     async def drain(self, error: ServerError, *, patience: float) -> int:
-        """End every session, finals first; returns how many were not done within ``patience`` seconds."""
-        sessions = list(self._sessions.values())
-        for live in sessions:
+        """Give every session ``patience`` seconds to end, then end it, finals first.
+
+        Returns how many were not done even `FINAL_PATIENCE` seconds later.
+        """
+        warning = Warning(WarningCode.DRAINING, "the server is shutting down", deadline_sec=patience)
+        for live in self._open():
+            live.warn(warning)
+        await self._all_closed(patience)
+        for live in self._open():
             live.fail(error)
-        waits = [asyncio.ensure_future(live.closed.wait()) for live in sessions]
-        if not waits:
-            return 0
-        _, late = await asyncio.wait(waits, timeout=patience)
-        for wait in late:
-            wait.cancel()
-        return len(late)
+        await self._all_closed(FINAL_PATIENCE)
+        return len(self._open())
+
+    def _open(self) -> list[LiveSession]:
+        return [live for live in self._sessions.values() if not live.closed.is_set()]
+
+    async def _all_closed(self, patience: float) -> None:
+        waits = [asyncio.ensure_future(live.closed.wait()) for live in self._open()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=patience)
+            for wait in late:
+                wait.cancel()
 
     def close(self) -> None:
         self._sweeper.cancel()

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from stream_protocol.codec import decode_init, encode_event
-from stream_protocol.errors import ClientError, ErrorCode, StreamError
+from stream_protocol.errors import ERROR_TABLE, ClientError, ErrorCode, StreamError
 from stream_protocol.messages import Init
 from stream_server.auth import key_of_header
 from stream_server.negotiation import ignored_fields, negotiate
@@ -75,12 +75,10 @@ class _Connection:
             await self._refuse(error)
             return
         writer = asyncio.create_task(self._write(live, outbox))
-        reader = asyncio.create_task(self._read(live))
+        reader = asyncio.create_task(self._read(live, outbox))
         try:
-            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            if reader in done and writer not in done and self._gone_on_purpose(reader):
-                self._service.registry.forget(live)
-            if writer in done and not writer.exception() and writer.result():
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if not live.closed.is_set() and reader.done() and self._gone_on_purpose(reader):
                 self._service.registry.forget(live)
         finally:
             for task in (reader, writer):
@@ -96,19 +94,14 @@ class _Connection:
         """
         service = self._service
         init = await self._read_init()
-        if self._key is None:
-            service.keys.authenticate(init.api_key)
+        key = self._key or self._websocket.query_params.get("token") or init.api_key
+        service.keys.authenticate(key)
         if init.session_id is not None and init.resume_token is not None:
             live = service.registry.find(init.session_id, init.resume_token)
             live.attach(outbox, last_seq=init.last_seq)
             return live
         config = negotiate(init, service.engine.info, service.vads)
-        service.limit.acquire()
-        try:
-            live = service.registry.create(config)
-        except BaseException:
-            service.limit.release()
-            raise
+        live = service.registry.create(config, key)
         live.attach(outbox, ignored=ignored_fields(init, service.engine.info))
         return live
 
@@ -123,24 +116,23 @@ class _Connection:
             raise ClientError(ErrorCode.PROTOCOL_ERROR, "audio came before the init message; send init first")
         return decode_init(message)
 
-    async def _read(self, live: LiveSession) -> None:
+    async def _read(self, live: LiveSession, outbox: Outbox) -> None:
         while True:
             message = await self._receive()
             if isinstance(message, bytes):
-                await live.receive_bytes(message)
+                await live.receive_bytes(message, outbox)
             else:
-                await live.receive_text(message)
+                await live.receive_text(message, outbox)
 
-    async def _write(self, live: LiveSession, outbox: Outbox) -> bool:
-        """Write until there is no more; True when the session's last event has been written."""
+    async def _write(self, live: LiveSession, outbox: Outbox) -> None:
+        """Write until there is no more, then close the socket."""
         while (item := await outbox.get()) is not None:
             await self._websocket.send_text(item.text)
         if outbox.overflow:
             logger.warning("session %s: the client does not read its events; closing", live.session.id)
-            await self._close(ClientError(ErrorCode.TIMEOUT, "").rule.close_code, "events are not being read")
-            return False
-        await self._close(outbox.close_code or 1000)
-        return live.closed.is_set() and live.is_attached
+            await self._close(ERROR_TABLE[ErrorCode.TIMEOUT].close_code, "events are not being read")
+        else:
+            await self._close(outbox.close_code or 1000)
 
     async def _receive(self) -> str | bytes:
         message = await self._websocket.receive()

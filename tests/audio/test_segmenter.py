@@ -22,7 +22,20 @@ from stream_server.audio.segmenter import (
 
 FRAME = 160  # 10 ms, so that times in the tests are round
 PROBABILITY = {"speech": 1.0, "quiet": 0.0, "doubt": 0.2}  # doubt: between the two thresholds
-SETTINGS = SegmenterSettings()
+SETTINGS = SegmenterSettings(
+    start_threshold=0.3,
+    stop_threshold=0.15,
+    min_speech=1_600,
+    pre_roll=6_400,
+    padding=6_400,
+    silence_threshold=12_800,
+    max_segment=320_000,
+    pause=3_200,
+    patience=64_000,
+    cut_window=32_000,
+    cut_smoothing=1_600,
+)
+"""Written out, so that the times below hold whatever the defaults become."""
 
 Part = tuple[str, int]  # kind, milliseconds
 

@@ -62,7 +62,7 @@ def test_each_latency_by_hand() -> None:
 
 def test_percentiles_are_latencies_that_occurred() -> None:
     latency = Latency.of([float(value) for value in range(100, 0, -1)])
-    assert (latency.count, latency.p50, latency.p95, latency.p99, latency.max) == (100, 51.0, 96.0, 100.0, 100.0)
+    assert (latency.count, latency.p50, latency.p95, latency.p99, latency.max) == (100, 50.0, 95.0, 99.0, 100.0)
     assert Latency.of([]) == Latency(0, None, None, None, None)
 
 

@@ -159,7 +159,8 @@ class _Player:
         first = sent[0]
         assert not any(audio.wav or audio.bytes_b64 for audio in sent), "only plain samples can be sent again"
         skipped = self.saved[step.start] * first.channels * SAMPLE_BYTES[first.dtype]
-        await self._send_audio(step.on, first, b"".join(map(render, sent))[skipped:])
+        if rest := b"".join(map(render, sent))[skipped:]:  # an empty frame would be the end
+            await self._send_audio(step.on, first, rest)
 
     async def _receive(self, name: str) -> dict[str, Any] | Closed:
         frame = await (await self._connection(name)).receive()

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +21,7 @@ from stream_client._backlog import Backlog
 from stream_client._mailbox import Mailbox
 from stream_client._transport import Connector, Transport, TransportClosed, connect_websocket
 from stream_client.error import CONNECTION_FAILED, CONNECTION_LOST, StreamClientError
+from stream_client.reconnect import ReconnectPolicy
 from stream_protocol import (
     ERROR_TABLE,
     ClientError,
@@ -43,28 +42,6 @@ _TRANSIENT: Final = (CONNECTION_FAILED, ErrorCode.CAPACITY_FULL, ErrorCode.SERVE
 # Close codes that say the same as an error event would have said; resuming would only meet them again.
 _FINAL_CLOSES: Final = {rule.close_code: code for code, rule in ERROR_TABLE.items() if code not in _TRANSIENT}
 _FRAME_BYTES: Final = 32 * 1024  # longer audio is cut to this, below any server's limit
-
-
-@dataclass(frozen=True, slots=True)
-class ReconnectPolicy:
-    """How hard to try when a connection breaks.
-
-    Waits grow from ``first_wait_sec`` by ``factor`` up to ``max_wait_sec``, each with full jitter (a random part of
-    it), so that a thousand clients of a server that restarts do not come back at one instant. A Retry-After of the
-    server is the least to wait. After ``give_up_sec`` the stream ends with an error; 0 never reconnects.
-    """
-
-    give_up_sec: float = 30.0
-    first_wait_sec: float = 0.2
-    max_wait_sec: float = 5.0
-    factor: float = 2.0
-
-    def waits(self) -> Iterator[float]:
-        """Seconds to wait before each further attempt, without end."""
-        longest = self.first_wait_sec
-        while True:
-            yield random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
-            longest = min(longest * self.factor, self.max_wait_sec)
 
 
 class StreamClient:

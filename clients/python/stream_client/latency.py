@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from stream_protocol.events import Event, FinalSegment, Partial, SpeechEnd, SpeechStart
@@ -34,7 +35,7 @@ class Latency:
         def rank(share: float) -> float | None:
             if not ordered:
                 return None
-            return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+            return round(ordered[ceil(share * len(ordered)) - 1], 1)
 
         return cls(len(ordered), rank(0.5), rank(0.95), rank(0.99), rank(1.0))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -30,6 +31,7 @@ SAMPLE_RATE: Final = 16_000
 FRAME_MS: Final = 100
 FRAME_BYTES: Final = SAMPLE_RATE * FRAME_MS // 1000 * 2
 GAP_MS: Final = 1000  # of silence between files
+API_KEY_VARIABLE: Final = "STREAM_API_KEY"  # keeps a key out of the list of processes
 NOT_DRAINED: Final = "NOT_DRAINED"  # the server still owed events when the time for that was over
 _CONNECTING: Final = 32  # at once, so that a hundred handshakes do not look like an attack
 
@@ -224,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--streams", type=int, default=1, help="how many at once")
     parser.add_argument("--seconds", type=float, default=30.0, help="of audio per stream")
     parser.add_argument("--speed", type=float, default=1.0, help="1 is real time")
-    parser.add_argument("--api-key", help="of the server")
+    parser.add_argument(
+        "--api-key", default=os.environ.get(API_KEY_VARIABLE), help=f"of the server; also as {API_KEY_VARIABLE}"
+    )
     parser.add_argument("--init", type=json.loads, default={}, help="more fields of the init message, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the random places and offsets")
     options = parser.parse_args(arguments)

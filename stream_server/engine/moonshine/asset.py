@@ -1,7 +1,7 @@
 """Where the Moonshine files are: the weights, the vocabulary and two recordings inside the moonshine-voice wheel.
 
-The wheel is found by its folder and never imported: importing it would load its own native runtime. This module does not
-know what is inside the files.
+The wheel is found by its folder and never imported: importing it would load its own native runtime. This module does
+not know what is inside the files.
 """
 
 import importlib.util

@@ -12,14 +12,11 @@ ONNX Runtime sums those in another order. Without this, a difference in the last
 quantized activation, and in the end a word.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from stream_server.engine.moonshine.builder import EPSILON, MICROSOFT, Builder
 from stream_server.engine.moonshine.weight import Linear, Weights
 
 LAYERS, HEADS, HEAD, WIDTH = 6, 8, 36, 288
@@ -27,124 +24,17 @@ HOP = 384  # samples between encoder frames: the strides of the three convolutio
 FRAME_MULTIPLE = 4  # frames are padded to this: one-row products sum in groups of four
 FIRST_CENTER = 447  # the sample in the middle of what the first frame hears: those convolutions span 895
 # Of the 48 cross-attention heads, (layer, head) of the two that point at the boundaries of words. Found by comparing
-# every head's strongest frame with the known bounds of synthesized words: the first looks at the start of the word whose
-# first token is being chosen (median error 35 ms by itself), the second at the end of the word just read (17 ms).
+# every head's strongest frame with the known bounds of synthesized words: the first looks at the start of the word
+# whose first token is being chosen (median error 35 ms by itself), the second at the end of the word just read (17 ms).
 START_HEAD = (4, 6)
 END_HEAD = (3, 1)
-_ROTATED = 32  # of a head's 36 dimensions; the others carry no position
-_POSITIONS = 4096  # rows of the rotation tables
-_BLOCK = 32
-_EPSILON = 1e-5
-_MICROSOFT = "com.microsoft"
 
 
 def count_frames(samples: int) -> int:
-    """Encoder frames of a clip: kernels of 127, 7 and 3, strides of 64, 3 and 2, no padding. Not positive: too short."""
+    """Encoder frames of a clip (the three convolutions have no padding). Not positive when it is too short."""
     for kernel, stride in ((127, 64), (7, 3), (3, 2)):
         samples = (samples - kernel) // stride + 1
     return samples
-
-
-class _Builder:
-    """Collects nodes and constants. Every method that adds a node returns the name of its output."""
-
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._integers: dict[tuple[int, ...], str] = {}
-        angles = np.arange(_POSITIONS)[:, None] * 10000.0 ** (-np.arange(0, _ROTATED, 2) / _ROTATED)
-        self._cos, self._sin = self.constant(np.cos(angles)), self.constant(np.sin(angles))
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
-        return name
-
-
-    def integers(self, *values: int) -> str:
-        if values not in self._integers:
-            self._integers[values] = self.constant(values, np.int64)
-        return self._integers[values]
-
-    def add(self, operator: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any) -> str:
-        name = output or f"n{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
-        return name
-
-    def split(self, value: str, *sizes: int) -> list[str]:
-        names = [f"n{len(self._nodes)}_{part}" for part in range(len(sizes))]
-        self._nodes.append(helper.make_node("Split", [value, self.integers(*sizes)], names, axis=-1))
-        return names
-
-    def norm(self, value: str, weight: NDArray[np.float32]) -> str:
-        return self.add("LayerNormalization", value, self.constant(weight), epsilon=_EPSILON, axis=-1)
-
-    def residual(self, value: str, change: str, weight: NDArray[np.float32]) -> tuple[str, str]:
-        """The sum of the two, and its norm. (The fused operator for this is several times slower.)"""
-        total = self.add("Add", value, change)
-        return total, self.norm(total, weight)
-
-    def rotate(self, value: str, position: str, heads: int) -> str:
-        """Rotary embedding of `[b, t, heads * 36]` at `position [b, t]`."""
-        inputs = (value, position, self._cos, self._sin)
-        sizes = {"num_heads": heads, "rotary_embedding_dim": _ROTATED, "interleaved": 1}
-        return self.add("RotaryEmbedding", *inputs, domain=_MICROSOFT, **sizes)
-
-    def row_product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
-        """Product with several matrices side by side, exact by row."""
-        matrix = np.concatenate([part.values for part in parts], axis=1)
-        inputs, outputs = matrix.shape
-        repeats = [part.values.shape[1] * inputs // _BLOCK for part in parts]
-        names = [
-            self.constant(matrix.T.reshape(outputs, inputs // _BLOCK, _BLOCK), np.uint8),
-            self.constant(np.repeat([part.scale for part in parts], repeats)),
-            self.constant(np.repeat([part.zero_point for part in parts], repeats), np.uint8),
-        ]
-        if bias is not None:
-            names += ["", self.constant(bias)]
-        sizes = {"K": inputs, "N": outputs, "bits": 8, "block_size": _BLOCK, "accuracy_level": 4}
-        return self.add("MatMulNBits", value, *names, domain=_MICROSOFT, **sizes)
-
-    def tensor_product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
-        """The same with one activation scale for the whole of `value`: the fastest, and right for a clip by itself."""
-        # Signed weights take the processor's 8-bit dot product directly; the shift cancels out of value - zero point.
-        matrix = np.concatenate([part.values for part in parts], axis=1).astype(np.int16) - 128
-        repeats = [part.values.shape[1] for part in parts]
-        names = [
-            self.constant(matrix, np.int8),
-            self.constant(np.repeat([part.scale for part in parts], repeats)),
-            self.constant(np.repeat([part.zero_point - 128 for part in parts], repeats), np.int8),
-        ]
-        if bias is not None:
-            names.append(self.constant(bias))
-        return self.add("DynamicQuantizeMatMul", value, *names, domain=_MICROSOFT)
-
-    def windows(self, value: str, size: int, stride: int) -> str:
-        """Runs of `size` rows of `[1, t, w]`, every `stride` rows, as `[1, (t - size) // stride + 1, size * w]`."""
-        last = self.add("Sub", self.add("Shape", value, start=1, end=2), self.integers(size - 1))
-        parts = [
-            self.add("Slice", value, self.integers(at), self.add("Add", last, self.integers(at)), self.integers(1), self.integers(stride))
-            for at in range(size)
-        ]
-        return self.add("Concat", *parts, axis=2)
-
-    def convolve(self, value: str, kernel: NDArray[np.float32], bias: NDArray[np.float32], stride: int) -> str:
-        """A convolution over the rows of `[1, t, inputs]`; `kernel` is `[outputs, inputs, size]`. Then GELU."""
-        matrix = self.constant(kernel.transpose(2, 1, 0).reshape(-1, len(kernel)))
-        product = self.add("MatMul", self.windows(value, kernel.shape[2], stride), matrix)
-        return self.add("BiasGelu", product, self.constant(bias), domain=_MICROSOFT)
-
-    def model(self, inputs: dict[str, Any], outputs: Sequence[str]) -> bytes:
-        """The finished graph. `inputs` gives a type and a shape for each name."""
-        graph = helper.make_graph(
-            self._nodes,
-            "moonshine",
-            [helper.make_tensor_value_info(name, *info) for name, info in inputs.items()],
-            [helper.make_empty_tensor_value_info(name) for name in outputs],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MICROSOFT, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
 def build_encoder(encoder: Weights, decoder: Weights) -> bytes:
@@ -153,25 +43,28 @@ def build_encoder(encoder: Weights, decoder: Weights) -> bytes:
     `cross` holds, for each of the six decoder layers, the keys and the values that layer attends to, computed here once
     instead of at every step. Frames are padded with zeros to a multiple of FRAME_MULTIPLE.
     """
-    b = _Builder()
+    b = Builder()
     arrays, linears = encoder.arrays, encoder.linears
     value = _stem(b, arrays)
     length = b.add("Shape", value, start=1, end=2)
     steps = b.add("Range", b.constant(0, np.int64), b.add("Squeeze", length), b.constant(1, np.int64))
     position = b.add("Unsqueeze", steps, b.integers(0))
-    norms = [arrays[f"layers.{layer}.input_layernorm.weight"] for layer in range(LAYERS)] + [arrays["layer_norm.weight"]]
+    norms = [
+        *(arrays[f"layers.{layer}.input_layernorm.weight"] for layer in range(LAYERS)),
+        arrays["layer_norm.weight"],
+    ]
     normed = b.norm(value, norms[0])
     for layer in range(LAYERS):
         name = f"layers.{layer}."
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
         both, values = b.split(b.tensor_product(normed, parts), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, position, 2 * HEADS), WIDTH, WIDTH)
-        heard = b.add("MultiHeadAttention", queries, keys, values, domain=_MICROSOFT, num_heads=HEADS)
-        heard = b.tensor_product(heard, [linears[name + "self_attn.o_proj"]])
+        heard = b.add("MultiHeadAttention", queries, keys, values, domain=MICROSOFT, num_heads=HEADS)
+        heard = b.level_product(heard, linears[name + "self_attn.o_proj"])
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
         inner = b.tensor_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
-        inner = b.add("Gelu", inner, domain=_MICROSOFT)
-        inner = b.tensor_product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
+        inner = b.add("Gelu", inner, domain=MICROSOFT)
+        inner = b.level_product(inner, linears[name + "mlp.fc2"], arrays[name + "mlp.fc2.bias"])
         value, normed = b.residual(value, inner, norms[layer + 1])
     missing = b.add("Mod", b.add("Neg", length), b.integers(FRAME_MULTIPLE))
     normed = b.add("Pad", normed, b.add("Concat", b.integers(0, 0, 0, 0), missing, b.integers(0), axis=0))
@@ -182,7 +75,7 @@ def build_encoder(encoder: Weights, decoder: Weights) -> bytes:
     return b.model({"audio": (TensorProto.FLOAT, [1, "samples"])}, ["cross"])
 
 
-def _stem(b: _Builder, arrays: dict[str, NDArray[np.float32]]) -> str:
+def _stem(b: Builder, arrays: dict[str, NDArray[np.float32]]) -> str:
     """The three convolutions, as products over windows of rows: `audio` -> `[1, frames, 288]`."""
     kernel = arrays["conv1.weight"][:, 0]  # [288, 127]; one zero more makes a window two hops of 64 samples
     matrix = b.constant(np.pad(kernel, ((0, 0), (0, 1))).T)
@@ -193,11 +86,12 @@ def _stem(b: _Builder, arrays: dict[str, NDArray[np.float32]]) -> str:
     value = b.add("Tanh", b.add("MatMul", b.windows(rows, 2, 1), matrix))
     # A group norm of one group spans the whole clip, which is why clips are encoded one by one.
     flat = b.add("Reshape", value, b.integers(1, 1, -1))
-    flat = b.add("InstanceNormalization", flat, b.constant([1]), b.constant([0]), epsilon=_EPSILON)
+    flat = b.add("InstanceNormalization", flat, b.constant([1]), b.constant([0]), epsilon=EPSILON)
     value = b.add("Reshape", flat, b.add("Shape", value))
     value = b.add("Mul", value, b.constant(arrays["groupnorm.weight"][:, 0]))
     value = b.add("Add", value, b.constant(arrays["groupnorm.bias"][:, 0]))
-    value = b.convolve(value, arrays["conv2.weight"], arrays["conv2.bias"], 3)
+    # The third convolution does not bear 8 bits; the second, three times its cost, does.
+    value = b.byte_convolve(value, arrays["conv2.weight"], arrays["conv2.bias"], 3)
     return b.convolve(value, arrays["conv3.weight"], arrays["conv3.bias"], 2)
 
 
@@ -214,7 +108,7 @@ def build_decoder(decoder: Weights) -> bytes:
     the keys and values of the new positions (six layers, keys before values, eight heads); `attention [b, 2, t,
     frames]`, the weights of START_HEAD and of END_HEAD.
     """
-    b = _Builder()
+    b = Builder()
     arrays, linears = decoder.arrays, decoder.linears
     head = linears["proj_out"]
     value = b.add("Cast", b.add("Gather", b.constant(head.values.T, np.uint8), "ids"), to=TensorProto.FLOAT)
@@ -229,10 +123,13 @@ def build_decoder(decoder: Weights) -> bytes:
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
         both, values = b.split(b.row_product(normed, [_scaled(parts[0]), *parts[1:]]), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, "position", 2 * HEADS), WIDTH, WIDTH)
-        new = [_heads(b, part) for part in (keys, values)]
-        fresh += new
-        memory = [b.add("ScatterND", f"{part}{layer}", "slot", n) for part, n in zip(("key", "value"), new)]
-        heard, _ = _attend(b, queries, *memory, "mask")
+        keys, values = _heads(b, keys), _heads(b, values)
+        fresh += keys, values
+        keys, values = (
+            b.add("ScatterND", f"key{layer}", "slot", keys),
+            b.add("ScatterND", f"value{layer}", "slot", values),
+        )
+        heard, _ = _attend(b, queries, keys, values, "mask")
         heard = b.row_product(heard, [linears[name + "self_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
         queries = b.row_product(normed, [_scaled(linears[name + "encoder_attn.q_proj"])])
@@ -243,7 +140,7 @@ def build_decoder(decoder: Weights) -> bytes:
         value, normed = b.residual(value, heard, arrays[name + "final_layernorm.weight"])
         inner = b.row_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
         inner, gate = b.split(inner, 4 * WIDTH, 4 * WIDTH)
-        inner = b.add("Mul", b.add("QuickGelu", gate, domain=_MICROSOFT, alpha=1.0), inner)  # alpha 1: SiLU
+        inner = b.add("Mul", b.add("QuickGelu", gate, domain=MICROSOFT, alpha=1.0), inner)  # alpha 1: SiLU
         inner = b.row_product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
         if layer + 1 < LAYERS:
             value, normed = b.residual(value, inner, norms[layer + 1])
@@ -276,17 +173,17 @@ def _scaled(linear: Linear) -> Linear:
     return Linear(linear.values, linear.scale * HEAD**-0.5, linear.zero_point)
 
 
-def _heads(b: _Builder, value: str) -> str:
+def _heads(b: Builder, value: str) -> str:
     """`[b, t, 288]` as `[b, 8, t, 36]`."""
     return b.add("Transpose", b.add("Reshape", value, b.integers(0, 0, HEADS, HEAD)), perm=[0, 2, 1, 3])
 
 
-def _attend(b: _Builder, queries: str, keys: str, values: str, mask: str) -> tuple[str, str]:
+def _attend(b: Builder, queries: str, keys: str, values: str, mask: str) -> tuple[str, str]:
     """Attention of `[b, t, 288]` over `[b, 8, room, 36]`, each query by itself: the outcome, and the weights."""
     apart = b.integers(2)
     queries = b.add("Unsqueeze", _heads(b, queries), b.integers(3))
     keys, values = b.add("Unsqueeze", keys, apart), b.add("Unsqueeze", values, apart)
-    scores = b.add("FusedMatMul", queries, keys, domain=_MICROSOFT, transB=1)  # [b, 8, t, 1, room]
+    scores = b.add("FusedMatMul", queries, keys, domain=MICROSOFT, transB=1)  # [b, 8, t, 1, room]
     weights = b.add("Softmax", b.add("Add", scores, mask), axis=-1)
     heard = b.add("Transpose", b.add("MatMul", weights, values), perm=[0, 2, 3, 1, 4])
     return b.add("Reshape", heard, b.integers(0, 0, WIDTH)), weights

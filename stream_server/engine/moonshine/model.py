@@ -1,8 +1,8 @@
 """Moonshine on ONNX Runtime: clips of audio in, token hypotheses out, several clips to a step.
 
-Greedy decoding only. Each clip is encoded by itself, without padding; the decoder runs all unfinished clips together, with
-ragged lengths masked, and no operation mixes rows, so a clip's result does not depend on its company. Text, words,
-partials and what is stable are not known here.
+Greedy decoding only. Each clip is encoded by itself, without padding; the decoder runs all unfinished clips together,
+with ragged lengths masked. The graphs are exact by row (see `graph.py`), so a clip's result does not depend, to the
+last bit, on its company or on a draft. Text, words, partials and what is stable are not known here.
 """
 
 import math
@@ -50,10 +50,10 @@ class Hypothesis:
 
     `tokens` include the prefix, without start and end. `logprobs` has one natural logarithm per token; a forced token
     counts as certain (0.0), for the vocabulary is not evaluated there. `frames` is the number of encoder frames, 384
-    samples apart. `attention`, where asked for, is `[2, tokens, frames]`: the weights of the head that points at the start
-    of a word, while each token was chosen, and of the one that points at its end, after each token was read (zeros for a
-    last token that was not read, for the clip was cut there).
-    `truncated`: the length cap was reached. `looped`: a repetition was cut back to one occurrence.
+    samples apart. `attention`, where asked for, is `[2, tokens, frames]`: the weights of the head that points at the
+    start of a word, while each token was chosen, and of the one that points at its end, after each token was read
+    (zeros for a last token that was never read, because the hypothesis was cut there). `truncated`: the length cap was
+    reached. `looped`: a repetition was cut back to one occurrence.
     """
 
     tokens: tuple[int, ...]
@@ -88,6 +88,9 @@ class _Row:
         Returns how many of the pending tokens stay in the cache.
         """
         used = self.first
+        if len(self.tokens) >= self.cap:  # the prefix fills the clip
+            self.truncated = self.done = True
+            return used + 1
         for choice, probability in zip(choices, probabilities, strict=True):
             used += 1
             self._accept(choice, math.log(probability))
@@ -118,9 +121,7 @@ class _Row:
             attention[0] = looks[0, : len(self.tokens)]
             read = looks[1, 1 : len(self.tokens) + 1]
             attention[1, : len(read)] = read
-        return Hypothesis(
-            tuple(self.tokens), tuple(self.logprobs), self.frames, attention, self.truncated, self.looped
-        )
+        return Hypothesis(tuple(self.tokens), tuple(self.logprobs), self.frames, attention, self.truncated, self.looped)
 
 
 class Model:

@@ -1,10 +1,11 @@
 """Reader of Moonshine's vocabulary file: token ids to text and back.
 
-The file is a plain list of entries, each a length and that many bytes. U+2581 stands for a space; ids 3 to 258 are single
-raw bytes, used for what no piece covers. This module does not know about audio, probabilities or words' times.
+The file is a plain list of entries, each a length and that many bytes. U+2581 stands for a space; ids 3 to 258 are
+single raw bytes, used for what no piece covers. This module does not know about audio, probabilities or words' times.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 UNKNOWN = 0
@@ -24,8 +25,8 @@ class Tokenizer:
         special = [b""] * FIRST_BYTE
         raw = [bytes([value]) for value in range(256)]
         self.pieces = special + raw + [piece.replace(space, b" ") for piece in pieces[FIRST_PIECE:]]
-        self._ids = {piece: FIRST_PIECE + index for index, piece in reversed(list(enumerate(self.pieces[FIRST_PIECE:])))}
-        self._longest = max(map(len, self._ids), default=1)
+        self._ids = {piece: FIRST_PIECE + index for index, piece in enumerate(self.pieces[FIRST_PIECE:])}
+        self._longest = max(map(len, self._ids))
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -64,9 +65,7 @@ class Tokenizer:
                 bounds.append(index)
             fresh = not piece.strip() and (fresh or piece.startswith(b" "))
         bounds.append(len(pieces))
-        words = [
-            (b"".join(pieces[a:b]).decode(errors="replace").strip(), a, b) for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
+        words = [(b"".join(pieces[a:b]).decode(errors="replace").strip(), a, b) for a, b in pairwise(bounds)]
         return [word for word in words if word[0]]
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -1,0 +1,44 @@
+# syntax=docker/dockerfile:1
+# The server in a container. VARIANT=cpu (the embedded model) or gpu (torch and its CUDA libraries as well).
+#   docker build --build-arg VARIANT=cpu --tag stream-server .
+#   docker run --publish 8000:8000 --volume stream-server:/data --stop-timeout 30 stream-server
+
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS build
+ARG VARIANT=cpu
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY stream_server stream_server
+COPY protocol/stream_protocol protocol/stream_protocol
+COPY clients/python/stream_client clients/python/stream_client
+# Installed, not editable, into an environment that the next stage takes as a whole; pip stays behind.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    case "$VARIANT" in \
+        cpu) package=. ;; \
+        gpu) package='.[gpu]' ;; \
+        *) echo "VARIANT is cpu or gpu, not '$VARIANT'" >&2; exit 1 ;; \
+    esac \
+    && python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install "$package" \
+    && /venv/bin/stream-server --version
+
+FROM python:${PYTHON}-slim
+RUN useradd --system --uid 10001 --create-home stream-server \
+    && install --directory --owner=stream-server --group=stream-server /data
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    STREAM_SERVER_PORT=8000 \
+    STREAM_SERVER_DATA_DIR=/data
+USER 10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+# /readyz answers 503 while the server drains, which urlopen raises; a proxy of the environment is not for this machine.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['STREAM_SERVER_PORT'] + '/readyz', timeout=4)"]
+ENTRYPOINT ["stream-server"]
+CMD ["serve", "--host", "0.0.0.0"]

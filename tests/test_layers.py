@@ -1,0 +1,183 @@
+"""Who may import whom: a table, and a test that reads every import statement, the lazy ones inside functions included.
+
+Imports point downwards only. A module belongs to the layer with the longest matching name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {
+    "stream_protocol": ROOT / "protocol" / "stream_protocol",
+    "stream_server": ROOT / "stream_server",
+    "stream_client": ROOT / "clients" / "python" / "stream_client",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the modules of one layer may import: our own by prefix, others by top-level name.
+
+    ``pure``: no sockets, no threads, no event loop, no clock, no environment.
+    """
+
+    modules: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    pure: bool = False
+
+
+PROTOCOL = "stream_protocol"
+AUDIO = "stream_server.audio"
+FORMATS = "stream_server.formats"
+ENGINE = "stream_server.engine"
+ENGINE_VALUES = ("stream_server.engine.work", "stream_server.engine.recognizer")
+SESSION = ("stream_server.session", "stream_server.channel", "stream_server.negotiation")
+RULES = ("stream_server.limits", "stream_server.auth")
+SETTINGS = "stream_server.settings"
+METRICS = "stream_server.metrics"
+TRANSPORT = "stream_server.transport"
+CLIENT = "stream_client"
+
+LAYERS = (
+    Layer((PROTOCOL,), (PROTOCOL,), ("orjson", "pydantic"), pure=True),
+    Layer((AUDIO,), (PROTOCOL, AUDIO), ("av", "numpy", "soundfile", "soxr", "webrtcvad")),
+    Layer(("stream_server.audio.silero",), (AUDIO,), ("numpy", "onnxruntime")),
+    Layer(("stream_server.audio.segmenter", "stream_server.audio.vad"), (AUDIO,), ("numpy", "webrtcvad"), pure=True),
+    Layer((FORMATS,), (PROTOCOL, FORMATS), ("orjson",), pure=True),
+    # The engine knows neither sessions nor transport nor the wire.
+    Layer((ENGINE,), (ENGINE,), ("numpy",)),
+    Layer((*ENGINE_VALUES, f"{ENGINE}.scheduler", f"{ENGINE}.planner"), (ENGINE,), ("numpy",), pure=True),
+    Layer((f"{ENGINE}.moonshine",), (ENGINE,), ("numpy", "onnx", "onnxruntime")),
+    # The session is a state machine: it sees the engine's values, never the engine.
+    Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES), ("numpy",), pure=True),
+    Layer(RULES, (PROTOCOL,), pure=True),
+    Layer((SETTINGS,), (AUDIO, ENGINE), ("pydantic",)),
+    Layer((METRICS,), (ENGINE,), ("prometheus_client",)),
+    Layer(
+        (TRANSPORT,),
+        (PROTOCOL, AUDIO, ENGINE, *SESSION, *RULES, SETTINGS, METRICS, TRANSPORT),
+        ("fastapi", "numpy", "orjson", "pydantic", "starlette", "uvicorn", "websockets"),
+    ),
+    # The composition root and the command line: anything, and nobody imports them.
+    Layer(
+        ("stream_server",),
+        (PROTOCOL, CLIENT, "stream_server"),
+        ("fastapi", "numpy", "rich", "sounddevice", "typer", "uvicorn"),
+    ),
+    Layer((CLIENT,), (PROTOCOL, CLIENT), ("uvloop", "websockets")),
+)
+
+ENTRY = ("stream_server.app", "stream_server.cli", "stream_server.__main__")
+"""What nobody but the entry point imports."""
+
+IMPURE = ("asyncio", "concurrent", "multiprocessing", "os", "random", "select", "socket", "subprocess", "threading")
+CLOCKS = ("time", "datetime")
+
+
+@cache
+def modules() -> dict[str, frozenset[str]]:
+    """Every module of ours, and what it imports: full names, one for each name of a ``from`` import."""
+    found: dict[str, frozenset[str]] = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = frozenset(_imports(ast.parse(path.read_text(encoding="utf-8"))))
+    return found
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            assert node.module is not None
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _is_in(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def _layer(module: str) -> Layer:
+    matches = [(len(prefix), layer) for layer in LAYERS for prefix in layer.modules if _is_in(module, prefix)]
+    assert matches, f"{module} belongs to no layer: add it to LAYERS"
+    return max(matches, key=lambda match: match[0])[1]
+
+
+def violations(module: str, imported: frozenset[str]) -> list[str]:
+    """What ``module`` imports and should not."""
+    layer = _layer(module)
+    wrong: list[str] = []
+    for name in sorted(imported):
+        top = name.split(".")[0]
+        if top in PACKAGES:
+            # ``from stream_server import __version__`` names a value of the package, not a part of the server.
+            allowed = name == "stream_server.__version__" or any(_is_in(name, prefix) for prefix in layer.ours)
+        elif top in sys.stdlib_module_names:
+            allowed = not (layer.pure and top in IMPURE + CLOCKS)
+        else:
+            allowed = top in layer.others
+        if not allowed:
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_downwards(module: str) -> None:
+    assert violations(module, modules()[module]) == []
+
+
+def test_nobody_imports_the_entry_points() -> None:
+    importers = {
+        (module, name)
+        for module, imported in modules().items()
+        for name in imported
+        if module not in ENTRY and any(_is_in(name, entry) for entry in ENTRY)
+    }
+    assert importers == set()
+
+
+def test_every_layer_has_modules() -> None:
+    """A layer whose modules were renamed would guard nothing."""
+    prefixes = [prefix for layer in LAYERS for prefix in layer.modules]
+    empty = [prefix for prefix in prefixes if not any(_is_in(name, prefix) for name in modules())]
+    assert empty == []
+
+
+def test_the_environment_is_read_in_few_places() -> None:
+    """Settings come from `settings`; `child` only hands the environment on to a server of its own."""
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for folder in PACKAGES.values()
+        for path in folder.rglob("*.py")
+        if re.search(r"os\.(environ|getenv)", path.read_text(encoding="utf-8"))
+    }
+    assert readers <= {"stream_server/settings.py", "stream_server/child.py"}
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "wrong"),
+    [
+        ("stream_server.session", {"asyncio", "dataclasses.replace"}, ["asyncio"]),
+        ("stream_server.session", {"time.monotonic"}, ["time.monotonic"]),
+        ("stream_server.engine.engine", {"stream_server.session.Session"}, ["stream_server.session.Session"]),
+        ("stream_server.engine.engine", {"torch.nn"}, ["torch.nn"]),
+        ("stream_client.client", {"stream_server.settings.Settings"}, ["stream_server.settings.Settings"]),
+        ("stream_client.client", {"stream_protocol.Init", "asyncio"}, []),
+    ],
+)
+def test_violations_are_found(module: str, imported: set[str], wrong: list[str]) -> None:
+    assert violations(module, frozenset(imported)) == wrong
