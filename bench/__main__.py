@@ -94,7 +94,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         parts=options.only,
         clips=options.clips or (12 if quick else None),
         callers=6,
-        latency_sec=25.0 if quick else 150.0,
+        latency_sec=25.0 if quick else 180.0,
         numbers=options.streams or ((4, 8) if quick else STREAMS),
         step_sec=options.seconds or (12.0 if quick else 25.0),
         output=options.output,

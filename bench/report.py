@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from rich.console import Console
 from rich.table import Table
 
-from stream_server.terminal import out
+# A file has no width, and tables for people are not to be folded in it.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 Advance = Callable[[float], None]
 """Told how many more of the steps (or seconds) of a phase are done."""
@@ -57,6 +60,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
         table.add_row(*row)
     out.print(table)
     out.print()
+    out.file.flush()  # the next part may take minutes
 
 
 def print_checks(checks: Sequence[Check]) -> None:

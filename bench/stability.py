@@ -41,6 +41,8 @@ def find_breaches(arrivals: Sequence[Arrival]) -> list[str]:
         key = event.channel, event.segment_id
         if key in closed or (isinstance(event, SpeechStart) == (key in stable)):
             breaches.append(f"segment {event.segment_id}: {event.type} out of order")
+        if key in closed:
+            continue
         if isinstance(event, SpeechStart):
             stable[key] = ""
             continue

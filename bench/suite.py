@@ -14,10 +14,9 @@ from bench import accuracy, capacity, cost, latency, machine, peer, picture
 from bench.corpus import SAMPLE_RATE, Clip
 from bench.load import Load, run_load
 from bench.playback import Recording, play_all
-from bench.report import Check, Phases, print_checks
+from bench.report import Check, Phases, out, print_checks
 from bench.server import Server, start_server
 from stream_server.recording import write_wav
-from stream_server.terminal import out
 
 GAP_SEC: Final = 1.0  # of silence between two recordings of the load: just long enough to end a segment
 _WARM_UP_SEC: Final = 5
@@ -55,7 +54,7 @@ async def measure(clips: Sequence[Clip], plan: Plan, phases: Phases) -> dict[str
             checks, curve = await _measure_parts(server, clips, plan, phases, folder, result)
     print_checks(checks)
     result["checks"] = [check.to_dict() for check in checks]
-    stem = f"live-{result['date'].replace(':', '')[:15]}"
+    stem = f"live-{result['date'].replace(':', '')[:17]}"
     if curve is not None:
         title = f"{result['machine']['cpu']}, {result['machine']['cores']} cores"
         picture.draw(curve.loads, title, plan.output / f"{stem}.png")

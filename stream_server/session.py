@@ -37,7 +37,7 @@ from stream_protocol.messages import PROTOCOL_VERSION, Configure, End, Flush, Fr
 from stream_protocol.transcript import Word, join_text
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.front import AudioFront
-from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentStarted
+from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentPaused, SegmentStarted
 from stream_server.audio.vad import VadModel
 from stream_server.channel import Channel, ChannelEvent, Detection, Marker
 from stream_server.engine.work import (
@@ -50,6 +50,7 @@ from stream_server.engine.work import (
     Hypothesis,
     OpenSegment,
     Outcome,
+    PauseSegment,
     Result,
     StreamOptions,
 )
@@ -390,7 +391,7 @@ class Session:
                     self._total_segments += 1
                     sure = start + lane.channel.settings.sure_samples
                     self._segments[lane.open] = _Segment(index, start, speech, sure)
-                    self._commands.append((index, OpenSegment(lane.open, start)))
+                    self._commands.append((index, OpenSegment(lane.open, start, speech)))
                     self._events.append(
                         wire.SpeechStart(
                             seq=self._number(),
@@ -402,6 +403,8 @@ class Session:
                 case SegmentAudio():
                     assert lane.open is not None
                     self._commands.append((index, AppendAudio(event.samples, self._segments[lane.open].sure)))
+                case SegmentPaused():
+                    self._commands.append((index, PauseSegment()))
                 case SegmentEnded():
                     assert lane.open is not None
                     segment = self._segments[lane.open]

@@ -15,7 +15,7 @@ The state machine. A frame is *speech* when its probability reaches `start_thres
     SPEAKING  silence                                   STOPPING  remember where speech ended
     SPEAKING  not silence, `max_segment` reached        SPEAKING  SegmentEnded and SegmentStarted at the quietest point
     STOPPING  speech                                    SPEAKING  the pause belongs to the segment
-    STOPPING  not speech, `pause` reached               STOPPING  SegmentPaused, once a pause
+    STOPPING  not speech, all of `padding` heard        STOPPING  SegmentPaused, once a pause
     STOPPING  not speech, the needed silence reached    QUIET     SegmentEnded, `padding` after the speech included
 
 The needed silence is `silence_threshold`; in the last `patience` before `max_segment` any `pause` will do, so that a
@@ -60,7 +60,7 @@ class SegmenterSettings:
     max_segment: int = 320_000
     """Longest segment, pre-roll and padding included; at least 2 s."""
     pause: int = 3_200
-    """Silence that is reported as a pause, and that ends a segment once it is long."""
+    """Silence that ends a segment once it is long; shorter ones are not reported as pauses."""
     patience: int = 64_000
     """How long before `max_segment` a pause begins to be enough; at most half of `max_segment` is used."""
     cut_window: int = 32_000
@@ -109,10 +109,8 @@ class SegmentAudio:
 
 @dataclass(frozen=True)
 class SegmentPaused:
-    """The speaker has been silent for `SegmenterSettings.pause` since sample `speech_end`, and may go on.
-
-    Not reported where `silence_threshold` is shorter, for then the segment has ended.
-    """
+    """The speaker has been silent since sample `speech_end`, and all audio was handed over that the segment will have
+    unless speech goes on. Its final can be prepared now."""
 
     speech_end: int
 
@@ -240,7 +238,7 @@ class Segmenter:
             self._cut(events)
         elif self.state is State.STOPPING:
             silent = self.received - self._speech_end
-            if silent >= settings.pause and not self._pause_reported:
+            if silent >= max(settings.pause, self._keep) and not self._pause_reported:
                 self._pause_reported = True
                 self._hand_over(self._reach(), events)
                 events.append(SegmentPaused(self._speech_end))

@@ -2,7 +2,8 @@
 
 Both kinds of recognizer are planned here, so that nothing else has to tell them apart. For ``streaming`` a STEP is due
 for every chunk of a segment and the FINAL takes what is left. For ``segment`` the whole segment so far is decoded: a
-STEP (which may commit text) and PARTIALs come at fixed distances from the segment's start, the FINAL at its end.
+STEP (which may commit text) and PARTIALs come at fixed distances from where speech begins, a PREVIEW at a pause, the
+FINAL at the end.
 
 Deadlines lie on the stream's own time axis: audio sent faster than real time is due when it would have been heard.
 So a fast sender yields to those who speak now, and only a stream that the server cannot follow in real time is late.
@@ -25,6 +26,7 @@ from stream_server.engine.work import (
     Command,
     ConfigureStream,
     OpenSegment,
+    PauseSegment,
     Priority,
     StreamOptions,
 )
@@ -42,6 +44,7 @@ class _Segment:
 
     segment_id: int
     start: int
+    origin: int  # where speech begins, relative to start: nothing is to be shown of what lies before
     audio: Audio = field(default_factory=lambda: np.zeros(SAMPLE_RATE * 4, np.float32))
     length: int = 0
     stepped: int = 0  # up to where steps are planned, relative to start
@@ -77,14 +80,17 @@ class Planner:
     def apply(self, command: Command, now: float) -> list[Job]:
         """Take a command of the session; returns the jobs that it makes due, in order."""
         match command:
-            case OpenSegment(segment_id, start):
+            case OpenSegment(segment_id, start, speech):
                 assert self._open is None, "the segment before it is still open"
-                self._open = self._segments[segment_id] = _Segment(segment_id, start)
+                self._open = self._segments[segment_id] = _Segment(segment_id, start, origin=max(0, speech - start))
                 return []
             case AppendAudio():
                 assert self._open is not None, "audio outside a segment"
                 self._open.append(command.samples)
                 return self._plan(self._open, command.sure, now)
+            case PauseSegment():
+                assert self._open is not None, "no segment is open"
+                return self._preview(self._open, now)
             case CloseSegment(end):
                 assert self._open is not None, "no segment is open"
                 return [self._close(end, now)]
@@ -116,6 +122,8 @@ class Planner:
             return jobs
         if interval is None:
             return jobs
+        segment.stepped = max(segment.stepped, segment.origin)
+        segment.shown = max(segment.shown, segment.origin)
         while segment.stepped + step <= min(segment.length, sure - segment.start):
             segment.stepped += step
             segment.shown = segment.stepped
@@ -124,6 +132,12 @@ class Planner:
             segment.shown = segment.length
             jobs.append(self._job(segment, Kind.PARTIAL, 0, segment.length, now))
         return jobs
+
+    def _preview(self, segment: _Segment, now: float) -> list[Job]:
+        if self._info.kind == "streaming" or self.options.priority is Priority.BATCH:
+            return []
+        segment.shown = segment.length
+        return [self._job(segment, Kind.PREVIEW, 0, segment.length, now)]
 
     def _close(self, end: int, now: float) -> Job:
         segment, self._open = self._open, None

@@ -42,13 +42,15 @@ class RecognizerInfo:
 class Kind(IntEnum):
     """What a task is for; lower is more urgent.
 
-    FINAL ends a segment. STEP is a chunk (streaming) or a commit (segment); it is never dropped. PARTIAL is only for
-    show: of several waiting ones of a stream the newest is enough.
+    FINAL ends a segment. STEP is a chunk (streaming) or a commit (segment). PREVIEW is the final worked out in advance,
+    while the speaker pauses (segment only). PARTIAL is only for show. Of waiting previews and partials of a stream the
+    newest is enough, and neither changes what a final says.
     """
 
     FINAL = 0
     STEP = 1
-    PARTIAL = 2
+    PREVIEW = 2
+    PARTIAL = 3
 
 
 class Stream:

@@ -41,10 +41,11 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class OpenSegment:
-    """Speech began; its audio follows, the first sample being ``start``."""
+    """Speech began at ``speech``; its audio follows, the first sample being ``start``."""
 
     segment_id: int
     start: int
+    speech: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,11 @@ class AppendAudio:
 
     samples: Audio
     sure: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSegment:
+    """The speaker pauses: unless speech goes on, the segment's audio is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class ConfigureStream:
     options: StreamOptions
 
 
-Command = OpenSegment | AppendAudio | CloseSegment | ConfigureStream
+Command = OpenSegment | AppendAudio | PauseSegment | CloseSegment | ConfigureStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
 """Writes ONNX graphs: the building blocks that both halves of Moonshine are made of.
 
-Matrix products come in three kinds, which differ in how 8-bit activations are scaled: by runs of 32 values of a row
-(exact by row, see `graph.py`), by the whole tensor, or by the whole tensor after bringing its rows to one level. This
-module knows nothing of how the blocks are put together.
+This module knows nothing of how the blocks are put together.
 """
 
 from collections.abc import Sequence
@@ -10,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from stream_server.engine.moonshine.weight import Linear
 
 MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
 _ROTATED = 32  # of a head's 36 dimensions; the others carry no position
 _POSITIONS = 4096  # rows of the rotation tables
-_BLOCK = 32
+_SMALLEST = 1e-9  # peak of a row of zeros
 EPSILON = 1e-5
 _OPSET, _FORMAT = 21, 10
 
@@ -26,12 +25,13 @@ _OPSET, _FORMAT = 21, 10
 class Builder:
     """Collects nodes and constants. Every method that adds a node returns the name of its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, signed: bool) -> None:
+        """`signed` weights are faster than unsigned ones, and the same, where the processor multiplies them exactly."""
+        self._signed = signed
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._integers: dict[tuple[int, ...], str] = {}
-        angles = np.arange(_POSITIONS)[:, None] * 10000.0 ** (-np.arange(0, _ROTATED, 2) / _ROTATED)
-        self._cos, self._sin = self.constant(np.cos(angles)), self.constant(np.sin(angles))
+        self._rotations: tuple[str, ...] = ()
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         name = f"c{len(self._constants)}"
@@ -63,69 +63,47 @@ class Builder:
 
     def rotate(self, value: str, position: str, heads: int) -> str:
         """Rotary embedding of `[b, t, heads * 36]` at `position [b, t]`."""
-        inputs = (value, position, self._cos, self._sin)
+        if not self._rotations:
+            angles = np.arange(_POSITIONS)[:, None] * 10000.0 ** (-np.arange(0, _ROTATED, 2) / _ROTATED)
+            self._rotations = self.constant(np.cos(angles)), self.constant(np.sin(angles))
         return self.add(
             "RotaryEmbedding",
-            *inputs,
+            value,
+            position,
+            *self._rotations,
             domain=MICROSOFT,
             num_heads=heads,
             rotary_embedding_dim=_ROTATED,
             interleaved=1,
         )
 
-    def row_product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
-        """Product with several matrices side by side, exact by row."""
+    def product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
+        """Product of rows with several 8-bit matrices side by side."""
         matrix = np.concatenate([part.values for part in parts], axis=1)
-        inputs, outputs = matrix.shape
-        repeats = [part.values.shape[1] * inputs // _BLOCK for part in parts]
-        names = [
-            self.constant(matrix.T.reshape(outputs, inputs // _BLOCK, _BLOCK), np.uint8),
-            self.constant(np.repeat([part.scale for part in parts], repeats)),
-            self.constant(np.repeat([part.zero_point for part in parts], repeats), np.uint8),
-        ]
-        if bias is not None:
-            names += ["", self.constant(bias)]
-        sizes = {"K": inputs, "N": outputs, "bits": 8, "block_size": _BLOCK, "accuracy_level": 4}
-        return self.add("MatMulNBits", value, *names, domain=MICROSOFT, **sizes)
-
-    def tensor_product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
-        """The same with one activation scale for the whole of `value`: the fastest, and right for a clip by itself."""
-        matrix = np.concatenate([part.values for part in parts], axis=1)
-        repeats = [part.values.shape[1] for part in parts]
-        scales = np.repeat([part.scale for part in parts], repeats)
-        zeros = np.repeat([part.zero_point for part in parts], repeats)
-        return self._byte_product(value, matrix, scales, zeros, bias)
-
-    def level_product(self, value: str, part: Linear, bias: NDArray[np.float32] | None = None) -> str:
-        """The same with rows brought to one level first, for values whose rows differ much in size."""
-        level, peak = self._level(value)
-        product = self.add("Mul", self.tensor_product(level, [part]), peak)
+        widths = [part.values.shape[1] for part in parts]
+        scales = np.repeat([part.scale for part in parts], widths)
+        zeros = np.repeat([part.zero_point for part in parts], widths)
+        product, peak = self._byte_product(value, matrix, scales, zeros)
+        product = self.add("Mul", product, peak)
         return product if bias is None else self.add("Add", product, self.constant(bias))
 
-    def _level(self, value: str) -> tuple[str, str]:
-        """Rows divided by their largest magnitude, and that magnitude."""
-        peak = self.add("ReduceMax", self.add("Abs", value), self.integers(-1), keepdims=1)
-        peak = self.add("Max", peak, self.constant(1e-9))
-        return self.add("Div", value, peak), peak
-
     def _byte_product(
-        self,
-        value: str,
-        matrix: NDArray[Any],
-        scales: NDArray[Any],
-        zeros: NDArray[Any],
-        bias: NDArray[Any] | None = None,
-    ) -> str:
-        """Dynamically quantized product with `(matrix - zeros) * scales`; the matrix is unsigned, scales by column."""
-        # Signed weights take the processor's 8-bit dot product directly; the shift cancels out of matrix - zeros.
-        names = [
-            self.constant(matrix.astype(np.int16) - 128, np.int8),
-            self.constant(scales),
-            self.constant(zeros.astype(np.int16) - 128, np.int8),
-        ]
-        if bias is not None:
-            names.append(self.constant(bias))
-        return self.add("DynamicQuantizeMatMul", value, *names, domain=MICROSOFT)
+        self, value: str, matrix: NDArray[np.uint8], scales: NDArray[Any], zeros: NDArray[Any]
+    ) -> tuple[str, str]:
+        """Product with `(matrix - zeros) * scales`, of each row divided by its peak; and the peaks.
+
+        Rows are quantized each by its own peak and then summed in integers. So a row gets the same bits whatever the
+        other rows are, however many, and on whatever processor.
+        """
+        peak = self.add("ReduceMax", self.add("Abs", value), self.integers(-1), keepdims=1)
+        peak = self.add("Max", peak, self.constant(_SMALLEST))
+        step, middle = self.constant(1 / 127), self.constant(128, np.uint8)
+        level = self.add("QuantizeLinear", self.add("Div", value, peak), step, middle)
+        shift, dtype = (128, np.int8) if self._signed else (0, np.uint8)
+        weights = self.constant(matrix.astype(np.int16) - shift, dtype)
+        zero = self.constant(zeros.astype(np.int16) - shift, dtype)
+        inputs = (level, weights, step, self.constant(scales), middle, zero)
+        return self.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), peak
 
     def windows(self, value: str, size: int, stride: int) -> str:
         """Runs of `size` rows of `[1, t, w]`, every `stride` rows, as `[1, (t - size) // stride + 1, size * w]`."""
@@ -142,11 +120,12 @@ class Builder:
         return self.add("BiasGelu", product, self.constant(bias), domain=MICROSOFT)
 
     def byte_convolve(self, value: str, kernel: NDArray[np.float32], bias: NDArray[np.float32], stride: int) -> str:
-        """The same in 8 bits, quantizing the kernel by output and the values by window."""
+        """The same in 8 bits; the kernel is quantized by output."""
         matrix = _flat(kernel)
         scales = np.abs(matrix).max(axis=0) / 127
-        level, peak = self._level(self.windows(value, kernel.shape[2], stride))
-        product = self._byte_product(level, np.round(matrix / scales) + 128, scales, np.full(len(scales), 128))
+        bytewise = (np.round(matrix / scales) + 128).astype(np.uint8)
+        windows = self.windows(value, kernel.shape[2], stride)
+        product, peak = self._byte_product(windows, bytewise, scales, np.full(len(scales), 128))
         return self.add("BiasGelu", self.add("Mul", product, peak), self.constant(bias), domain=MICROSOFT)
 
     def model(self, inputs: dict[str, Any], outputs: Sequence[str]) -> bytes:
@@ -161,6 +140,27 @@ class Builder:
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=_FORMAT).SerializeToString()
         return model
+
+
+def signed_is_exact() -> bool:
+    """Whether this processor multiplies unsigned by signed bytes exactly.
+
+    x86 before VNNI (2019 or so) adds two such products in 16 bits and saturates; there, weights must be unsigned.
+    """
+    builder = Builder(signed=True)
+    builder.add("Identity", builder.product("x", [Linear(np.full((64, 64), 255, np.uint8), 1.0, 128)]), output="y")
+    model = builder.model({"x": (TensorProto.FLOAT, [1, 64])}, ["y"])
+    (product,) = open_session(model).run(None, {"x": np.ones((1, 64), np.float32)})
+    return bool(np.allclose(product, 64 * 127))
+
+
+def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU, whose threads sleep when there is nothing to do."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _flat(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

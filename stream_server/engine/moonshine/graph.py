@@ -6,10 +6,10 @@ need; and it returns 32768 logits per position where one token and its probabili
 architecture (Moonshine, arXiv:2410.15608) and nothing of sessions, batches or text.
 
 The decoder is exact by row: every operation in it gives a row the same bits whatever the other rows are, and whether a
-position is fed alone or among others. Its matrix products quantize activations in runs of 32 values within one row
-(`MatMulNBits`), and attention is a product of one query with one head's keys, never of several queries at once, since
-ONNX Runtime sums those in another order. Without this, a difference in the last bit can flip the rounding of a
-quantized activation, and in the end a word.
+position is fed alone or among others. Its matrix products quantize each row by itself and sum integers, and attention
+is a product of one query with one head's keys, never of several queries at once, since ONNX Runtime sums those in
+another order. Without this, a difference in the last bit can flip the rounding of a quantized activation, and in the
+end a word.
 """
 
 import numpy as np
@@ -37,13 +37,13 @@ def count_frames(samples: int) -> int:
     return samples
 
 
-def build_encoder(encoder: Weights, decoder: Weights) -> bytes:
+def build_encoder(encoder: Weights, decoder: Weights, *, signed: bool) -> bytes:
     """`audio [1, samples] float32` -> `cross [12, 8, frames, 36]`.
 
     `cross` holds, for each of the six decoder layers, the keys and the values that layer attends to, computed here once
     instead of at every step. Frames are padded with zeros to a multiple of FRAME_MULTIPLE.
     """
-    b = Builder()
+    b = Builder(signed=signed)
     arrays, linears = encoder.arrays, encoder.linears
     value = _stem(b, arrays)
     length = b.add("Shape", value, start=1, end=2)
@@ -57,19 +57,19 @@ def build_encoder(encoder: Weights, decoder: Weights) -> bytes:
     for layer in range(LAYERS):
         name = f"layers.{layer}."
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
-        both, values = b.split(b.tensor_product(normed, parts), 2 * WIDTH, WIDTH)
+        both, values = b.split(b.product(normed, parts), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, position, 2 * HEADS), WIDTH, WIDTH)
         heard = b.add("MultiHeadAttention", queries, keys, values, domain=MICROSOFT, num_heads=HEADS)
-        heard = b.level_product(heard, linears[name + "self_attn.o_proj"])
+        heard = b.product(heard, [linears[name + "self_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
-        inner = b.tensor_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
+        inner = b.product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
         inner = b.add("Gelu", inner, domain=MICROSOFT)
-        inner = b.level_product(inner, linears[name + "mlp.fc2"], arrays[name + "mlp.fc2.bias"])
+        inner = b.product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
         value, normed = b.residual(value, inner, norms[layer + 1])
     missing = b.add("Mod", b.add("Neg", length), b.integers(FRAME_MULTIPLE))
     normed = b.add("Pad", normed, b.add("Concat", b.integers(0, 0, 0, 0), missing, b.integers(0), axis=0))
     names = [f"layers.{layer}.encoder_attn.{part}_proj" for layer in range(LAYERS) for part in "kv"]
-    cross = b.tensor_product(normed, [decoder.linears[name] for name in names])
+    cross = b.product(normed, [decoder.linears[name] for name in names])
     cross = b.add("Reshape", cross, b.integers(-1, 2 * LAYERS, HEADS, HEAD))
     b.add("Transpose", cross, perm=[1, 2, 0, 3], output="cross")
     return b.model({"audio": (TensorProto.FLOAT, [1, "samples"])}, ["cross"])
@@ -95,7 +95,7 @@ def _stem(b: Builder, arrays: dict[str, NDArray[np.float32]]) -> str:
     return b.convolve(value, arrays["conv3.weight"], arrays["conv3.bias"], 2)
 
 
-def build_decoder(decoder: Weights) -> bytes:
+def build_decoder(decoder: Weights, *, signed: bool) -> bytes:
     """One pass over `t` new positions of each of `b` rows.
 
     Inputs, beside `ids [b, t]`: `position [b, t]`, counted from 0; `slot [b, 8, t, 3]`, where a position's keys and
@@ -108,7 +108,7 @@ def build_decoder(decoder: Weights) -> bytes:
     the keys and values of the new positions (six layers, keys before values, eight heads); `attention [b, 2, t,
     frames]`, the weights of START_HEAD and of END_HEAD.
     """
-    b = Builder()
+    b = Builder(signed=signed)
     arrays, linears = decoder.arrays, decoder.linears
     head = linears["proj_out"]
     value = b.add("Cast", b.add("Gather", b.constant(head.values.T, np.uint8), "ids"), to=TensorProto.FLOAT)
@@ -121,7 +121,7 @@ def build_decoder(decoder: Weights) -> bytes:
     for layer in range(LAYERS):
         name = f"layers.{layer}."
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
-        both, values = b.split(b.row_product(normed, [_scaled(parts[0]), *parts[1:]]), 2 * WIDTH, WIDTH)
+        both, values = b.split(b.product(normed, [_scaled(parts[0]), *parts[1:]]), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, "position", 2 * HEADS), WIDTH, WIDTH)
         keys, values = _heads(b, keys), _heads(b, values)
         fresh += keys, values
@@ -130,23 +130,23 @@ def build_decoder(decoder: Weights) -> bytes:
             b.add("ScatterND", f"value{layer}", "slot", values),
         )
         heard, _ = _attend(b, queries, keys, values, "mask")
-        heard = b.row_product(heard, [linears[name + "self_attn.o_proj"]])
+        heard = b.product(heard, [linears[name + "self_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
-        queries = b.row_product(normed, [_scaled(linears[name + "encoder_attn.q_proj"])])
+        queries = b.product(normed, [_scaled(linears[name + "encoder_attn.q_proj"])])
         heard, weights = _attend(b, queries, f"cross_key{layer}", f"cross_value{layer}", "cross_mask")
         if layer in looks:
             pointers[layer] = b.add("Gather", weights, b.integers(looks[layer]), axis=1)
-        heard = b.row_product(heard, [linears[name + "encoder_attn.o_proj"]])
+        heard = b.product(heard, [linears[name + "encoder_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "final_layernorm.weight"])
-        inner = b.row_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
+        inner = b.product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
         inner, gate = b.split(inner, 4 * WIDTH, 4 * WIDTH)
         inner = b.add("Mul", b.add("QuickGelu", gate, domain=MICROSOFT, alpha=1.0), inner)  # alpha 1: SiLU
-        inner = b.row_product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
+        inner = b.product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
         if layer + 1 < LAYERS:
             value, normed = b.residual(value, inner, norms[layer + 1])
     value = b.add("Add", value, inner)
     value = b.add("Gather", b.add("Reshape", value, b.integers(-1, WIDTH)), "select")
-    logits = b.row_product(b.norm(value, arrays["norm.weight"]), [head])
+    logits = b.product(b.norm(value, arrays["norm.weight"]), [head])
     b.add("ArgMax", logits, axis=-1, keepdims=0, output="token")
     b.add("ReduceMax", b.add("Softmax", logits, axis=-1), b.integers(-1), keepdims=0, output="probability")
     b.add("Concat", *fresh, axis=1, output="fresh")

@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from stream_server.engine.moonshine.asset import Assets
+from stream_server.engine.moonshine.builder import open_session, signed_is_exact
 from stream_server.engine.moonshine.graph import HEAD, HEADS, LAYERS, build_decoder, build_encoder, count_frames
 from stream_server.engine.moonshine.repetition import find_loop
 from stream_server.engine.moonshine.tokenizer import END, START
@@ -130,8 +131,9 @@ class Model:
     def __init__(self, assets: Assets, *, threads: int = 1) -> None:
         """Read the weights and build both sessions. Raises WeightError if the files are not what they should be."""
         encoder, decoder = load_weights(assets.encoder), load_weights(assets.decoder)
-        self._encoder = _session(build_encoder(encoder, decoder), threads)
-        self._decoder = _session(build_decoder(decoder), threads)
+        signed = signed_is_exact()
+        self._encoder = open_session(build_encoder(encoder, decoder, signed=signed), threads)
+        self._decoder = open_session(build_decoder(decoder, signed=signed), threads)
 
     def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         """Greedy hypotheses of `requests`, in their order."""
@@ -244,11 +246,3 @@ class _Batch:
 def _mask(seen: NDArray[np.bool_]) -> NDArray[np.float32]:
     """What to add to a score: nothing where `seen`."""
     return np.where(seen, np.float32(0), _HIDDEN)
-
-
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

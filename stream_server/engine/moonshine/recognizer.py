@@ -21,28 +21,31 @@ from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode, committed_words
 from stream_server.engine.moonshine.model import Hypothesis as Reading
 from stream_server.engine.moonshine.model import Model, Request
+from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.work import SAMPLE_RATE, Hypothesis, TimedWord
 
 LANGUAGE = "en"
+CLOSING = (Kind.FINAL, Kind.PREVIEW)
 
 
 @dataclass(frozen=True, slots=True)
 class MoonshineSettings:
     """``step_samples``: distance of the decodes that may commit. ``shift``: by how many samples two readings differ.
-    ``second_below``: a final whose mean log-probability is above it is not read a second time. ``empty_below``: one
-    whose mean log-probability is below it is taken for noise."""
+    ``second_below``: a final whose mean log-probability is above it is not read a second time. ``margin``: samples of a
+    segment that are not speech, before and after it."""
 
     threads: int = 1
     step_samples: int = SAMPLE_RATE // 2
     shift: int = 1_280
     second_below: float = -0.05
-    empty_below: float = -1.6
+    margin: int = 9 * SAMPLE_RATE // 10
     max_batch: int = 16
     max_step_samples: int = 40 * SAMPLE_RATE
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    phantom: PhantomSettings = field(default_factory=PhantomSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,29 @@ class _Progress:
     draft: tuple[int, ...] = ()  # the last hypothesis
     history: tuple[Decode, ...] = ()
     steps: int = 0
+    preview: tuple[int, Hypothesis] | None = None  # the final, if the segment ends after so many samples
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One task in the middle of a step: what it was asked with, and the best reading so far."""
+
+    task: Task
+    state: _Progress
+    request: Request
+    shift: int  # samples of the segment left out at its start
+    reading: Reading | None = None
+
+    @property
+    def fresh(self) -> tuple[float, ...]:
+        """Log-probabilities of the tokens that were not forced."""
+        assert self.reading is not None
+        return self.reading.logprobs[len(self.state.tokens) :]
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        """One per token; for forced ones as they were when committed."""
+        return self.state.logprobs + self.fresh
 
 
 class MoonshineStream(Stream):
@@ -90,112 +116,134 @@ class MoonshineRecognizer:
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch; see `engine.recognizer.Recognizer.step`."""
-        states = [self._progress(task) for task in tasks]
-        requests = [self._request(task, state) for task, state in zip(tasks, states, strict=True)]
-        readings = self._model.decode(requests)
-        shifts = [self._shift(task, state) for task, state in zip(tasks, states, strict=True)]
-        self._read_again(tasks, states, requests, readings, shifts)
-        results = [
-            self._conclude(task, state, reading, shift)
-            for task, state, reading, shift in zip(tasks, states, readings, shifts, strict=True)
-        ]
+        attempts = [self._attempt(task) for task in tasks]
+        self._read([attempt for attempt in attempts if _prepared(attempt) is None])
+        self._read_again([attempt for attempt in attempts if self._is_doubtful(attempt)])
+        results = [self._conclude(attempt) for attempt in attempts]
         for task, (_, progress) in zip(tasks, results, strict=True):
             assert isinstance(task.stream, MoonshineStream)
             task.stream.progress = progress
         return [hypothesis for hypothesis, _ in results]
 
-    def _progress(self, task: Task) -> _Progress:
+    def _attempt(self, task: Task) -> _Attempt:
         assert isinstance(task.stream, MoonshineStream)
-        progress = task.stream.progress
-        return progress if progress.segment_id == task.segment_id else _Progress(task.segment_id)
-
-    def _shift(self, task: Task, state: _Progress) -> int:
-        """Samples to leave out at the start: none, or a little, in turns. The start is pre-roll, not speech."""
-        return self._settings.shift if task.kind is Kind.STEP and state.steps % 2 else 0
-
-    def _request(self, task: Task, state: _Progress) -> Request:
+        state = task.stream.progress
+        if state.segment_id != task.segment_id:
+            state = _Progress(task.segment_id)
         done = len(state.tokens)
         draft = state.draft[done:] if state.draft[:done] == state.tokens else ()
-        align = task.kind is Kind.FINAL and task.options.words
-        return Request(task.audio[self._shift(task, state) :], state.tokens, draft, align)
+        # The start of a segment is pre-roll, not speech: a little of it can go, in turns.
+        shift = self._settings.shift if task.kind is Kind.STEP and state.steps % 2 else 0
+        align = task.kind in CLOSING and task.options.words
+        return _Attempt(task, state, Request(task.audio[shift:], state.tokens, draft, align), shift)
 
-    def _read_again(
-        self,
-        tasks: Sequence[Task],
-        states: Sequence[_Progress],
-        requests: Sequence[Request],
-        readings: list[Reading],
-        shifts: list[int],
-    ) -> None:
-        """Read finals that are not certain from a slightly later start, and keep what is likelier."""
+    def _read(self, attempts: Sequence[_Attempt]) -> None:
+        readings = self._model.decode([attempt.request for attempt in attempts])
+        for attempt, reading in zip(attempts, readings, strict=True):
+            attempt.reading = reading
+
+    def _is_doubtful(self, attempt: _Attempt) -> bool:
+        """Whether a final should be read a second time."""
+        return (
+            attempt.task.kind in CLOSING
+            and attempt.reading is not None
+            and len(attempt.task.audio) > 4 * self._settings.shift
+            and _mean(attempt.fresh) < self._settings.second_below
+        )
+
+    def _read_again(self, attempts: Sequence[_Attempt]) -> None:
+        """Read from a slightly later start, and keep what is likelier."""
         shift = self._settings.shift
-        doubtful = [
-            index
-            for index, task in enumerate(tasks)
-            if task.kind is Kind.FINAL
-            and len(task.audio) > 4 * shift
-            and _mean(readings[index].logprobs[len(states[index].tokens) :]) < self._settings.second_below
-        ]
-        again = [
-            replace(requests[index], audio=requests[index].audio[shift:], draft=_rest(readings[index], states[index]))
-            for index in doubtful
-        ]
-        for index, reading in zip(doubtful, self._model.decode(again), strict=True):
-            done = len(states[index].tokens)
-            if _mean(reading.logprobs[done:]) > _mean(readings[index].logprobs[done:]):
-                readings[index], shifts[index] = reading, shift
+        again = []
+        for attempt in attempts:
+            assert attempt.reading is not None
+            draft = attempt.reading.tokens[len(attempt.state.tokens) :]
+            request = replace(attempt.request, audio=attempt.request.audio[shift:], draft=draft)
+            again.append(_Attempt(attempt.task, attempt.state, request, shift))
+        self._read(again)
+        for attempt, second in zip(attempts, again, strict=True):
+            if _mean(second.fresh) > _mean(attempt.fresh):
+                attempt.reading, attempt.shift = second.reading, second.shift
 
-    def _conclude(self, task: Task, state: _Progress, reading: Reading, shift: int) -> tuple[Hypothesis, _Progress]:
-        """The hypothesis of one reading, and the segment's progress after it."""
-        done = len(state.tokens)
-        logprobs = state.logprobs + reading.logprobs[done:]
-        text = self._tokenizer.decode(reading.tokens)
-        if task.kind is Kind.FINAL:
-            if not state.tokens and _mean(logprobs) < self._settings.empty_below:
-                return Hypothesis("", 0, 0.0, LANGUAGE, () if task.options.words else None), _Progress()
-            words = self._timed_words(task, reading, logprobs, shift) if task.options.words else None
-            return Hypothesis(text, len(text), _confidence(logprobs), LANGUAGE, words), _Progress()
+    def _conclude(self, attempt: _Attempt) -> tuple[Hypothesis, _Progress]:
+        """The hypothesis of an attempt, and the segment's progress after it."""
+        task, state, reading = attempt.task, attempt.state, attempt.reading
+        if (prepared := _prepared(attempt)) is not None:
+            return prepared, _Progress()
+        assert reading is not None
+        phantom = self._is_phantom(attempt)
+        if task.kind in CLOSING:
+            final = self._final(attempt, phantom)
+            if task.kind is Kind.FINAL:
+                return final, _Progress()
+            stable = self._tokenizer.decode(state.tokens)
+            shown = replace(final, stable_chars=len(stable), words=None)
+            return shown, replace(state, draft=reading.tokens, preview=(len(task.audio), final))
         progress = replace(state, draft=reading.tokens)
         if task.kind is Kind.STEP:
-            progress = self._commit(progress, reading, logprobs)
+            progress = self._commit(progress, attempt, may_commit=not phantom)
         stable = self._tokenizer.decode(progress.tokens)
-        return Hypothesis(text, len(stable), _confidence(logprobs), LANGUAGE), progress
+        text = "" if phantom else self._tokenizer.decode(reading.tokens)
+        return Hypothesis(text, len(stable), _confidence(attempt.logprobs), LANGUAGE), progress
 
-    def _commit(self, state: _Progress, reading: Reading, logprobs: tuple[float, ...]) -> _Progress:
-        groups = self._tokenizer.group(reading.tokens)
+    def _is_phantom(self, attempt: _Attempt) -> bool:
+        assert attempt.reading is not None
+        if attempt.state.tokens:  # what was declared stable was heard
+            return False
+        text = self._tokenizer.decode(attempt.reading.tokens)
+        seconds = max(0, len(attempt.task.audio) - self._settings.margin) / SAMPLE_RATE
+        return is_phantom(text, seconds, _mean(attempt.fresh), attempt.reading.looped, self._settings.phantom)
+
+    def _final(self, attempt: _Attempt, phantom: bool) -> Hypothesis:
+        assert attempt.reading is not None
+        text = "" if phantom else self._tokenizer.decode(attempt.reading.tokens)
+        words: tuple[TimedWord, ...] | None = None
+        if attempt.task.options.words:
+            words = self._timed_words(attempt) if text else ()
+        return Hypothesis(text, len(text), _confidence(attempt.logprobs) if text else 0.0, LANGUAGE, words)
+
+    def _commit(self, state: _Progress, attempt: _Attempt, *, may_commit: bool) -> _Progress:
+        assert attempt.reading is not None
+        tokens, logprobs = attempt.reading.tokens, attempt.logprobs
+        groups = self._tokenizer.group(tokens)
         decode = Decode(
-            tuple(reading.tokens[first:last] for _, first, last in groups),
+            tuple(tokens[first:last] for _, first, last in groups),
             tuple(min(logprobs[first:last]) for _, first, last in groups),
         )
         settings = self._settings.commitment
         history = (*state.history, decode)[-settings.patience :]
-        words = committed_words(history, state.words, settings)
+        words = committed_words(history, state.words, settings) if may_commit else state.words
         end = groups[words - 1][2] if words > state.words else len(state.tokens)
         return replace(
             state,
-            tokens=reading.tokens[:end],
+            tokens=tokens[:end],
             logprobs=logprobs[:end],
             words=words,
             history=history,
             steps=state.steps + 1,
+            preview=None,
         )
 
-    def _timed_words(
-        self, task: Task, reading: Reading, logprobs: tuple[float, ...], shift: int
-    ) -> tuple[TimedWord, ...]:
-        if not reading.tokens:
-            return ()
+    def _timed_words(self, attempt: _Attempt) -> tuple[TimedWord, ...]:
+        task, reading, shift = attempt.task, attempt.reading, attempt.shift
+        assert reading is not None
         assert reading.attention is not None
         groups = self._tokenizer.group(reading.tokens)
         times = align_words(groups, reading.attention, task.audio[shift:])
         return tuple(
-            TimedWord(word, task.start + shift + start, task.start + shift + end, _confidence(logprobs[first:last]))
+            TimedWord(
+                word, task.start + shift + start, task.start + shift + end, _confidence(attempt.logprobs[first:last])
+            )
             for (word, first, last), (_, start, end) in zip(groups, times, strict=True)
         )
 
 
-def _rest(reading: Reading, state: _Progress) -> tuple[int, ...]:
-    return reading.tokens[len(state.tokens) :]
+def _prepared(attempt: _Attempt) -> Hypothesis | None:
+    """The final that a preview has worked out already, if the segment did end there."""
+    preview = attempt.state.preview
+    if attempt.task.kind is Kind.FINAL and preview is not None and preview[0] == len(attempt.task.audio):
+        return preview[1]
+    return None
 
 
 def _mean(logprobs: Sequence[float]) -> float:

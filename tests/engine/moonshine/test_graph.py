@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from stream_server.engine.moonshine.asset import Assets
-from stream_server.engine.moonshine.builder import Builder
+from stream_server.engine.moonshine.builder import Builder, signed_is_exact
 from stream_server.engine.moonshine.graph import FRAME_MULTIPLE, build_encoder, count_frames
 from stream_server.engine.moonshine.weight import Linear, load_weights
 
@@ -21,26 +21,37 @@ def linear(inputs: int, outputs: int, seed: int) -> Linear:
     return Linear(random.integers(0, 256, (inputs, outputs)).astype(np.uint8), 0.01, 120 + seed)
 
 
-@pytest.mark.parametrize("kind", ["row", "tensor", "level"])
-def test_products_agree_with_the_dequantized_matrices(kind: str) -> None:
+@pytest.mark.parametrize("signed", [True, False])
+def test_products_agree_with_the_dequantized_matrices(signed: bool) -> None:
     value = np.random.default_rng(0).standard_normal((1, 12, 64)).astype(np.float32)
     parts = [linear(64, 32, 1), linear(64, 16, 2)]
     bias = np.arange(48, dtype=np.float32)
-    builder = Builder()
-    if kind == "level":
-        parts, bias = parts[:1], bias[:32]
-        output = builder.level_product("x", parts[0], bias)
-    else:
-        output = getattr(builder, f"{kind}_product")("x", parts, bias)
-    builder.add("Identity", output, output="y")
+    builder = Builder(signed=signed)
+    builder.add("Identity", builder.product("x", parts, bias), output="y")
     expected = value @ np.concatenate([part.dequantize() for part in parts], axis=1) + bias
     assert np.abs(run(builder, value) - expected).max() < 0.02 * np.abs(expected - bias).max()
 
 
-def test_a_row_product_gives_a_row_the_same_bits_in_any_company() -> None:
+def test_signed_and_unsigned_weights_give_the_same_bits() -> None:
+    value = np.random.default_rng(0).standard_normal((1, 5, 64)).astype(np.float32)
+    outcomes = []
+    for signed in (signed_is_exact(), False):
+        builder = Builder(signed=signed)
+        builder.add("Identity", builder.product("x", [linear(64, 32, 1), linear(64, 16, 2)]), output="y")
+        outcomes.append(run(builder, value))
+    np.testing.assert_array_equal(*outcomes)
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    builder = Builder(signed=False)
+    builder.add("Identity", builder.product("x", [linear(64, 32, 1)]), output="y")
+    assert not run(builder, np.zeros((1, 2, 64), np.float32)).any()
+
+
+def test_a_row_gets_the_same_bits_in_any_company() -> None:
     value = np.random.default_rng(0).standard_normal((1, 33, 288)).astype(np.float32)
-    builder = Builder()
-    builder.add("Identity", builder.row_product("x", [linear(288, 288, 1)]), output="y")
+    builder = Builder(signed=False)
+    builder.add("Identity", builder.product("x", [linear(288, 288, 1)]), output="y")
     together = run(builder, value)
     for count in (1, 2, 7, 16):
         np.testing.assert_array_equal(run(builder, value[:, :count]), together[:, :count])
@@ -51,12 +62,12 @@ def test_convolution_by_windows() -> None:
     value = random.standard_normal((1, 29, 8)).astype(np.float32)
     kernel = random.standard_normal((5, 8, 7)).astype(np.float32)
     bias = random.standard_normal(5).astype(np.float32)
-    builder = Builder()
+    builder = Builder(signed=False)
     builder.add("Identity", builder.windows("x", 7, 3), output="y")
     windows = run(builder, value)[0]
     expected = [np.einsum("oik,ki->o", kernel, value[0, at : at + 7]) for at in range(0, 23, 3)]
     np.testing.assert_allclose(windows @ kernel.transpose(2, 1, 0).reshape(-1, 5), expected, atol=1e-5)
-    exact, bytewise = Builder(), Builder()
+    exact, bytewise = Builder(signed=False), Builder(signed=False)
     exact.add("Identity", exact.convolve("x", kernel, bias, 3), output="y")
     bytewise.add("Identity", bytewise.byte_convolve("x", kernel, bias, 3), output="y")
     assert np.abs(run(exact, value) - run(bytewise, value)).max() < 0.3
@@ -64,7 +75,8 @@ def test_convolution_by_windows() -> None:
 
 def test_frames_are_counted_right_and_padded(assets: Assets) -> None:
     session = onnxruntime.InferenceSession(
-        build_encoder(load_weights(assets.encoder), load_weights(assets.decoder)), providers=["CPUExecutionProvider"]
+        build_encoder(load_weights(assets.encoder), load_weights(assets.decoder), signed=False),
+        providers=["CPUExecutionProvider"],
     )
     assert count_frames(894) == 0
     for samples in (895, 4000, 4479, 16000, 16383):

@@ -1,0 +1,38 @@
+"""Text that the model makes up where nobody speaks. It sees a hypothesis, not the audio.
+
+On noise, tones and clicks the model does not stay silent but says what its training captions said there: a lone "You",
+musical notes, "Thank you for watching!". Probabilities do not give it away (docs/decisions/003-stable-prefix.md), but
+sparseness does: nobody takes two seconds for "you".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomSettings:
+    """``phrases``: in lower case without punctuation; made up where they fill more than ``seconds_per_word`` each.
+    A mean log-probability below ``unlikely`` is not speech, nor is a loop below ``unlikely_loop``."""
+
+    phrases: frozenset[str] = frozenset(
+        {"you", "so", "thank you", "thanks for watching", "thank you for watching", "bye", "uh", "oh"}
+    )
+    seconds_per_word: float = 0.8
+    unlikely: float = -1.3
+    unlikely_loop: float = -0.9
+
+
+def is_phantom(text: str, seconds: float, logprob: float, looped: bool, settings: PhantomSettings) -> bool:
+    """Whether a whole hypothesis is made up.
+
+    ``seconds``: how long the speech it is to come from is; ``logprob``: mean natural log-probability of its tokens;
+    ``looped``: the model repeated itself.
+    """
+    if not text:
+        return False
+    words = re.sub(r"[^\w' ]", " ", text.lower()).split()
+    if not words or logprob < settings.unlikely or (looped and logprob < settings.unlikely_loop):
+        return True
+    return " ".join(words) in settings.phrases and seconds > settings.seconds_per_word * len(words)
