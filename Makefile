@@ -19,6 +19,8 @@ MADE := $(VENV)/made.stamp
 BASE := $(VENV)/base.stamp
 DEV  := $(VENV)/dev.stamp
 
+EVERYTHING := .[dev,bench]
+
 .PHONY: help install demo serve test lint format types docs-check bench clean
 
 help:  ## List the chores
@@ -75,8 +77,9 @@ $(BASE): pyproject.toml | $(MADE)
 
 # silero-vad asks for torch, which would be gigabytes of CUDA; its weights run on ONNX Runtime, so it comes without.
 $(DEV): pyproject.toml | $(MADE)
-	@$(call install,the server and what the tests and benchmarks need,-e '.[dev,bench]')
+	@$(call install,the server and what the tests and benchmarks need,-e '$(EVERYTHING)')
 	@$(PIP) install --quiet --no-deps 'silero-vad>=6.2,<7'
+	@echo "Installed silero-vad as well, without torch"
 	@touch $(BASE) $@
 
 define install

@@ -64,9 +64,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="recordings (flac, wav) and transcripts.tsv: name, tab, text")
     parser.add_argument("--only", type=_parts, default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a few minutes less, and figures that mean little")
-    parser.add_argument("--clips", type=int, help="only so many recordings")
+    parser.add_argument("--clips", type=_count, help="only so many recordings")
     parser.add_argument("--streams", type=_numbers, help="numbers of streams to try, such as 8,16,24")
-    parser.add_argument("--seconds", type=float, help="length of each load of the capacity curve")
+    parser.add_argument("--seconds", type=_count, help="length of each load of the capacity curve")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder for the picture")
     return parser.parse_args(arguments)
 
@@ -78,11 +78,14 @@ def _parts(text: str) -> tuple[str, ...]:
     return chosen
 
 
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("one is the least")
+    return number
+
+
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(sorted({int(part) for part in text.split(",")}))
-    if numbers[0] < 1:
-        raise argparse.ArgumentTypeError("there is no less than one stream")
-    return numbers
+    return tuple(sorted({_count(part) for part in text.split(",")}))
 
 
 def _plan(options: argparse.Namespace) -> Plan:

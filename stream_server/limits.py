@@ -32,9 +32,11 @@ class SessionLimit:
                 ErrorCode.SERVER_DRAINING, "the server is shutting down; connect again", retry_after=self._retry_after
             )
         if self.taken >= self.most:
-            raise ServerError(
-                ErrorCode.CAPACITY_FULL, f"all {self.most} sessions are in use", retry_after=self._retry_after
-            )
+            raise self.full(f"all {self.most} sessions are in use")
+
+    def full(self, message: str) -> ServerError:
+        """The error for a caller there is no room for."""
+        return ServerError(ErrorCode.CAPACITY_FULL, message, retry_after=self._retry_after)
 
     def acquire(self, key: str | None) -> None:
         """Take a place.

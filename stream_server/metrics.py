@@ -17,7 +17,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.connections = Gauge("stream_server_connections", "Open WebSocket connections", registry=self.registry)
         self.sessions = Gauge("stream_server_sessions", "Sessions, detached ones included", registry=self.registry)
-        self.registry.register(_EngineCollector(engine))  # type: ignore[arg-type]
+        self.registry.register(_EngineCollector(engine))
 
     def render(self) -> bytes:
         """The text exposition format."""

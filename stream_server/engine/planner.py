@@ -49,6 +49,7 @@ class _Segment:
     length: int = 0
     stepped: int = 0  # up to where steps are planned, relative to start
     shown: int = 0  # up to where partials are planned, relative to start
+    sure: int = 0  # audio before it cannot be cut off any more, relative to start
     closed: bool = False
 
     def append(self, samples: Audio) -> None:
@@ -87,7 +88,8 @@ class Planner:
             case AppendAudio():
                 assert self._open is not None, "audio outside a segment"
                 self._open.append(command.samples)
-                return self._plan(self._open, command.sure, now)
+                self._open.sure = min(self._open.length, command.sure - self._open.start)
+                return self._plan(self._open, now)
             case PauseSegment():
                 assert self._open is not None, "no segment is open"
                 return self._preview(self._open, now)
@@ -111,12 +113,12 @@ class Planner:
     def segment_start(self, job: Job) -> int:
         return self._segments[job.segment_id].start
 
-    def _plan(self, segment: _Segment, sure: int, now: float) -> list[Job]:
+    def _plan(self, segment: _Segment, now: float) -> list[Job]:
         step = self._info.step_samples
         interval = self.options.partial_samples
         jobs: list[Job] = []
         if self._info.kind == "streaming":
-            while segment.stepped + step <= min(segment.length, sure - segment.start):
+            while segment.stepped + step <= segment.sure:
                 segment.stepped += step
                 jobs.append(self._job(segment, Kind.STEP, segment.stepped - step, segment.stepped, now))
             return jobs
@@ -124,7 +126,7 @@ class Planner:
             return jobs
         segment.stepped = max(segment.stepped, segment.origin)
         segment.shown = max(segment.shown, segment.origin)
-        while segment.stepped + step <= min(segment.length, sure - segment.start):
+        while segment.stepped + step <= segment.sure:
             segment.stepped += step
             segment.shown = segment.stepped
             jobs.append(self._job(segment, Kind.STEP, 0, segment.stepped, now))
@@ -134,7 +136,7 @@ class Planner:
         return jobs
 
     def _preview(self, segment: _Segment, now: float) -> list[Job]:
-        if self._info.kind == "streaming" or self.options.priority is Priority.BATCH:
+        if self._info.kind == "streaming" or self.options.priority is Priority.BATCH or segment.length > segment.sure:
             return []
         segment.shown = segment.length
         return [self._job(segment, Kind.PREVIEW, 0, segment.length, now)]
@@ -161,5 +163,9 @@ class Planner:
             deadline=heard + (FINAL_SLACK if kind is Kind.FINAL else interval),
             priority=self.options.priority,
         )
-        may_expire = kind is Kind.STEP and self._info.kind == "segment" and self.options.priority is Priority.LIVE
+        may_expire = (
+            kind in (Kind.STEP, Kind.PREVIEW)
+            and self._info.kind == "segment"
+            and self.options.priority is Priority.LIVE
+        )
         return replace(job, expires=job.deadline + STEP_PATIENCE) if may_expire else job

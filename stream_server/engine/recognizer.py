@@ -42,9 +42,9 @@ class RecognizerInfo:
 class Kind(IntEnum):
     """What a task is for; lower is more urgent.
 
-    FINAL ends a segment. STEP is a chunk (streaming) or a commit (segment). PREVIEW is the final worked out in advance,
-    while the speaker pauses (segment only). PARTIAL is only for show. Of waiting previews and partials of a stream the
-    newest is enough, and neither changes what a final says.
+    FINAL ends a segment. STEP is a chunk (streaming) or a decode that may commit text (segment). PREVIEW is the final
+    worked out in advance, while the speaker pauses, and may commit too (segment only). PARTIAL is only for show: of
+    those of a stream that wait, the newest is enough.
     """
 
     FINAL = 0

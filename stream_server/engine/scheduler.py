@@ -3,10 +3,10 @@
 Rules
 - A stream's jobs run in the order in which they came, one at a time.
 - Across streams: LIVE before BATCH; then streams that wait for a final, then those with a step, then those with only a
-  preview or a partial; then the oldest deadline.
+  preview, then those with only a partial; then the oldest deadline.
 - A batch holds jobs of one such class, so that no final waits for another caller's partial, and is bounded in jobs
   and in audio.
-- A waiting preview or partial is dropped when anything newer comes for its stream, and any job that has ``expires`` set
+- A waiting partial is dropped when anything newer comes for its stream, and any job that has ``expires`` set
   is dropped when it has waited so long. So under load partials thin out by themselves; finals are never dropped.
 """
 
@@ -81,9 +81,9 @@ class Scheduler:
         return any(lane.jobs and not lane.running for lane in self._lanes.values())
 
     def add(self, job: Job) -> None:
-        """Queue a job behind the others of its stream; a preview or partial waiting there gives way."""
+        """Queue a job behind the others of its stream; a partial waiting there gives way."""
         lane = self._lanes.setdefault(job.stream, _Lane())
-        if lane.jobs and lane.jobs[-1].kind >= Kind.PREVIEW:
+        if lane.jobs and lane.jobs[-1].kind is Kind.PARTIAL:
             lane.jobs.pop()
             self.coalesced += 1
         lane.jobs.append(job)

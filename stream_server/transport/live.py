@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 SLICE_BYTES = 32 * 1024
 """A large frame is worked off in pieces, so that the other callers get their turn in between."""
 
-REPLAY_EVENTS = 4000
+REPLAY_EVENTS = 1000
 """Events a resumed connection can be given again."""
 
 
@@ -110,13 +111,10 @@ class LiveSession:
         """Take a place in the engine for every channel announced.
 
         Raises:
-            ServerError: ``CAPACITY_FULL``.
+            EngineFullError: there is none.
         """
-        try:
-            for channel in range(self.session.config.audio.channels):
-                self._stream(channel)
-        except EngineFullError as error:
-            raise ServerError(ErrorCode.CAPACITY_FULL, str(error)) from None
+        for channel in range(self.session.config.audio.channels):
+            self._stream(channel)
         self._schedule()
 
     # -- the socket ----------------------------------------------------------------------------------------------------
@@ -211,7 +209,7 @@ class LiveSession:
         except EngineFullError as error:
             self.session.abort(ServerError(ErrorCode.CAPACITY_FULL, str(error)))
         for channel, detection in self.session.detections_to_run():
-            self._detector.submit(detection, lambda speech, channel=channel: self._receive_speech(channel, speech))
+            self._detector.submit(detection, partial(self._receive_speech, channel))
         for event in self.session.events_to_send():
             self._send(event)
         if self.session.state is State.CLOSED:

@@ -1,12 +1,13 @@
-"""uvicorn's WebSocket protocol, with two things added for callers who break a rule of the wire.
+"""uvicorn's WebSocket protocol, with what it lacks for callers who misbehave.
 
 A message that is too large gets our ``error`` event before the close, and the socket is drained for a moment before it
-is shut, because a reset would take the error away from the caller before it was read.
+is shut, because a reset would take the error away from the caller before it was read. A caller who does not read is cut
+off: a close would wait for ever behind what it leaves unread.
 """
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
@@ -19,8 +20,31 @@ LINGER = 2.0
 """Seconds for which what a caller still sends is read and thrown away."""
 
 
+WRITE_PATIENCE = 30.0
+"""Seconds that a full socket may stay full."""
+
+
 class StreamProtocol(WebSocketsSansIOProtocol):
     """One connection; used by uvicorn through ``Config(ws=StreamProtocol)``."""
+
+    _stuck: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(WRITE_PATIENCE, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def handle_parser_exception(self) -> None:
         if self.close_sent:  # more of what is being thrown away
@@ -35,5 +59,5 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.stop_keepalive()
-        cast("object", self.transport.resume_reading())
+        self.transport.resume_reading()
         self.loop.call_later(LINGER, self.transport.close)

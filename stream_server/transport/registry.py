@@ -10,6 +10,7 @@ from stream_protocol.errors import ClientError, ErrorCode, ServerError
 from stream_protocol.events import Warning, WarningCode
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import Engine
+from stream_server.engine.work import EngineFullError
 from stream_server.limits import SessionLimit
 from stream_server.session import Session, SessionConfig
 from stream_server.transport.detection import Detector
@@ -58,9 +59,9 @@ class Registry:
         self._sessions[session.id] = live
         try:
             live.open_streams()
-        except ServerError:
+        except EngineFullError as error:
             self.forget(live)
-            raise
+            raise self._limit.full(str(error)) from None
         return live
 
     def find(self, session_id: str, resume_token: str | None) -> LiveSession:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import orjson
 from fastapi import APIRouter, Response, WebSocket
@@ -130,7 +131,9 @@ class _Connection:
             await self._websocket.send_text(item.text)
         if outbox.overflow:
             logger.warning("session %s: the client does not read its events; closing", live.session.id)
-            await self._close(ERROR_TABLE[ErrorCode.TIMEOUT].close_code, "events are not being read")
+            with suppress(TimeoutError):  # its socket is full; `StreamProtocol` cuts it off
+                async with asyncio.timeout(1.0):
+                    await self._close(ERROR_TABLE[ErrorCode.TIMEOUT].close_code, "events are not being read")
         else:
             await self._close(outbox.close_code or 1000)
 

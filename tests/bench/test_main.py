@@ -14,7 +14,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().err == "error: jiwer not installed: pip install -e '.[bench]'\n"
 
 
-@pytest.mark.parametrize("arguments", [["--only", "wer,speed"], ["--streams", "0,8"], ["--streams", "many"]])
+@pytest.mark.parametrize(
+    "arguments", [["--only", "wer,speed"], ["--streams", "0,8"], ["--streams", "many"], ["--seconds", "0"]]
+)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)

@@ -77,33 +77,54 @@ class Builder:
             interleaved=1,
         )
 
-    def product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
-        """Product of rows with several 8-bit matrices side by side."""
-        matrix = np.concatenate([part.values for part in parts], axis=1)
-        widths = [part.values.shape[1] for part in parts]
-        scales = np.repeat([part.scale for part in parts], widths)
-        zeros = np.repeat([part.zero_point for part in parts], widths)
-        product, peak = self._byte_product(value, matrix, scales, zeros)
-        product = self.add("Mul", product, peak)
+    def row_product(self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None) -> str:
+        """Product of rows with several 8-bit matrices side by side, exact by row.
+
+        Each row is quantized by its own peak, and the sums are of integers. So a row gets the same bits whatever the
+        other rows are, and however many.
+        """
+        level, peak = self._level(value)
+        step, middle = self.constant(1 / 127), self.constant(128, np.uint8)
+        matrix, scales, zeros = self._matrix(*_side_by_side(parts))
+        inputs = (self.add("QuantizeLinear", level, step, middle), matrix, step, scales, middle, zeros)
+        product = self.add("Mul", self.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), peak)
         return product if bias is None else self.add("Add", product, self.constant(bias))
 
-    def _byte_product(
-        self, value: str, matrix: NDArray[np.uint8], scales: NDArray[Any], zeros: NDArray[Any]
-    ) -> tuple[str, str]:
-        """Product with `(matrix - zeros) * scales`, of each row divided by its peak; and the peaks.
+    def clip_product(
+        self, value: str, parts: Sequence[Linear], bias: NDArray[np.float32] | None = None, *, level: bool = False
+    ) -> str:
+        """The same, quantized by the range of the whole of `value`, which is finer and faster, and right for one clip.
 
-        Rows are quantized each by its own peak and then summed in integers. So a row gets the same bits whatever the
-        other rows are, however many, and on whatever processor.
+        `level` brings the rows to one peak first: for values whose rows differ much in size.
         """
+        if not level:
+            return self._dynamic_product(value, *_side_by_side(parts), bias)
+        value, peak = self._level(value)
+        product = self.add("Mul", self._dynamic_product(value, *_side_by_side(parts)), peak)
+        return product if bias is None else self.add("Add", product, self.constant(bias))
+
+    def _level(self, value: str) -> tuple[str, str]:
+        """Rows divided by their largest magnitude, and that magnitude."""
         peak = self.add("ReduceMax", self.add("Abs", value), self.integers(-1), keepdims=1)
         peak = self.add("Max", peak, self.constant(_SMALLEST))
-        step, middle = self.constant(1 / 127), self.constant(128, np.uint8)
-        level = self.add("QuantizeLinear", self.add("Div", value, peak), step, middle)
-        shift, dtype = (128, np.int8) if self._signed else (0, np.uint8)
-        weights = self.constant(matrix.astype(np.int16) - shift, dtype)
-        zero = self.constant(zeros.astype(np.int16) - shift, dtype)
-        inputs = (level, weights, step, self.constant(scales), middle, zero)
-        return self.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), peak
+        return self.add("Div", value, peak), peak
+
+    def _matrix(self, matrix: NDArray[Any], scales: NDArray[Any], zeros: NDArray[Any]) -> tuple[str, str, str]:
+        """Constants for `(matrix - zeros) * scales`, of unsigned bytes; scales and zeros are by column."""
+        shift, dtype = (128, np.int8) if self._signed else (0, np.uint8)  # cancels out of matrix - zeros
+        names = [self.constant(bytewise.astype(np.int16) - shift, dtype) for bytewise in (matrix, zeros)]
+        return names[0], self.constant(scales), names[1]
+
+    def _dynamic_product(
+        self,
+        value: str,
+        matrix: NDArray[Any],
+        scales: NDArray[Any],
+        zeros: NDArray[Any],
+        bias: NDArray[np.float32] | None = None,
+    ) -> str:
+        more = () if bias is None else (self.constant(bias),)
+        return self.add("DynamicQuantizeMatMul", value, *self._matrix(matrix, scales, zeros), *more, domain=MICROSOFT)
 
     def windows(self, value: str, size: int, stride: int) -> str:
         """Runs of `size` rows of `[1, t, w]`, every `stride` rows, as `[1, (t - size) // stride + 1, size * w]`."""
@@ -120,12 +141,11 @@ class Builder:
         return self.add("BiasGelu", product, self.constant(bias), domain=MICROSOFT)
 
     def byte_convolve(self, value: str, kernel: NDArray[np.float32], bias: NDArray[np.float32], stride: int) -> str:
-        """The same in 8 bits; the kernel is quantized by output."""
+        """The same in 8 bits; the kernel is quantized by output, and each window by its peak."""
         matrix = _flat(kernel)
         scales = np.abs(matrix).max(axis=0) / 127
-        bytewise = (np.round(matrix / scales) + 128).astype(np.uint8)
-        windows = self.windows(value, kernel.shape[2], stride)
-        product, peak = self._byte_product(windows, bytewise, scales, np.full(len(scales), 128))
+        level, peak = self._level(self.windows(value, kernel.shape[2], stride))
+        product = self._dynamic_product(level, np.round(matrix / scales) + 128, scales, np.full(len(scales), 128))
         return self.add("BiasGelu", self.add("Mul", product, peak), self.constant(bias), domain=MICROSOFT)
 
     def model(self, inputs: dict[str, Any], outputs: Sequence[str]) -> bytes:
@@ -148,7 +168,7 @@ def signed_is_exact() -> bool:
     x86 before VNNI (2019 or so) adds two such products in 16 bits and saturates; there, weights must be unsigned.
     """
     builder = Builder(signed=True)
-    builder.add("Identity", builder.product("x", [Linear(np.full((64, 64), 255, np.uint8), 1.0, 128)]), output="y")
+    builder.add("Identity", builder.row_product("x", [Linear(np.full((64, 64), 255, np.uint8), 1.0, 128)]), output="y")
     model = builder.model({"x": (TensorProto.FLOAT, [1, 64])}, ["y"])
     (product,) = open_session(model).run(None, {"x": np.ones((1, 64), np.float32)})
     return bool(np.allclose(product, 64 * 127))
@@ -161,6 +181,14 @@ def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _side_by_side(parts: Sequence[Linear]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any]]:
+    """Several matrices as one, with the scale and the zero point of each column."""
+    widths = [part.values.shape[1] for part in parts]
+    scales = np.repeat([part.scale for part in parts], widths)
+    zeros = np.repeat([part.zero_point for part in parts], widths)
+    return np.concatenate([part.values for part in parts], axis=1), scales, zeros
 
 
 def _flat(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

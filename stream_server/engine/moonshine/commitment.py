@@ -1,9 +1,12 @@
-"""When a word of a growing hypothesis may be declared stable. Tokens in, a number of words out; no audio, no model.
+"""When a word of a growing hypothesis may be declared stable. Words in, a number of words out; no audio, no model.
 
-A segment is decoded again and again while it grows. A word is committed once the last decodes agree on it and on
-everything before it, and the model is sure of it; later decodes are then forced to keep it. The newest words are held
-back: the model guesses at what the cut-off audio may become. Committing too early is what costs accuracy, so a doubtful
-word waits longer. The figures behind the settings are in docs/decisions/003-stable-prefix.md.
+A segment is decoded again and again while it grows. A word is committed once the evidence for it, and for everything
+before it, is enough; later decodes are then forced to keep it. Each decode in a row that has the word in its place adds
+the logarithm of how unlikely it is to be wrong: ``-log(1 - p)`` with the probability of its least likely token. A word
+that has been waiting since it was spoken needs less, so that one doubtful word does not hold up all that follow it. The
+newest words are held back whatever their evidence: the model guesses at what the cut-off audio may become.
+
+Committing too early is what costs accuracy; the figures behind the settings are in docs/decisions/003-stable-prefix.md.
 """
 
 from __future__ import annotations
@@ -18,47 +21,60 @@ Word = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class CommitmentSettings:
-    """``agreement``: decodes that must agree. ``hold_back``: newest words that stay open. A word whose least likely
-    token is below ``floor`` waits for ``patience`` agreeing decodes."""
+    """``hold_back``: newest words that stay open. ``agreement``: decodes that must have the word. ``evidence``: how
+    much is needed for a word that has just been spoken; less by ``decay`` for every second of its age beyond
+    ``patience`` seconds, but never less than ``least``. ``memory``: decodes that are looked at."""
 
-    agreement: int = 2
     hold_back: int = 2
-    floor: float = 0.8
-    patience: int = 3
+    agreement: int = 2
+    evidence: float = 4.0
+    decay: float = 1.0
+    patience: float = 1.0
+    least: float = 0.5
+    memory: int = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """One decode of the segment: its words and the natural log-probability of the least likely token of each."""
+    """One decode of the segment: its words, the natural log-probability of the least likely token of each, and how
+    many seconds before the end of the audio each was spoken."""
 
     words: tuple[Word, ...]
     logprobs: tuple[float, ...]
+    ages: tuple[float, ...]
 
 
-def committed_words(history: Sequence[Decode], already: int, settings: CommitmentSettings) -> int:
+def committed_words(
+    history: Sequence[Decode], already: int, settings: CommitmentSettings, *, at_pause: bool = False
+) -> int:
     """How many words of the newest decode are stable now; never fewer than ``already``.
 
-    ``history``: the decodes of the segment so far, oldest first; the last ``patience`` are enough.
+    ``history``: the decodes of the segment so far, oldest first; the last ``memory`` are enough. ``at_pause``: the
+    audio ends in silence, so that no word of the newest decode is cut off.
     """
-    if len(history) < settings.agreement:
-        return already
     newest = history[-1]
     count = already
-    while count < len(newest.words) - settings.hold_back:
-        agreeing = _agreeing(history, count)
-        doubtful = newest.logprobs[count] < math.log(settings.floor)
-        if agreeing < (settings.patience if doubtful else settings.agreement):
+    while count < len(newest.words) - (0 if at_pause else settings.hold_back):
+        chances = _agreeing(history, count)
+        waited = max(0.0, newest.ages[count] - settings.patience)
+        needed = max(settings.least, settings.evidence - settings.decay * waited)
+        if len(chances) < settings.agreement or sum(map(_evidence, chances)) < needed:
             break
         count += 1
     return count
 
 
-def _agreeing(history: Sequence[Decode], index: int) -> int:
-    """How many of the newest decodes in a row have the newest one's word at ``index``."""
+def _agreeing(history: Sequence[Decode], index: int) -> list[float]:
+    """Log-probabilities of the newest decodes in a row that have the newest one's word at ``index``."""
     word = history[-1].words[index]
-    count = 0
+    chances: list[float] = []
     for decode in reversed(history):
         if len(decode.words) <= index or decode.words[index] != word:
             break
-        count += 1
-    return count
+        chances.append(decode.logprobs[index])
+    return chances
+
+
+def _evidence(logprob: float) -> float:
+    """How unlikely it is that a word of this log-probability is wrong, as a natural logarithm; at most about 7."""
+    return -math.log(max(1e-3, 1.0 - math.exp(logprob)))

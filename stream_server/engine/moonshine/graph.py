@@ -41,7 +41,8 @@ def build_encoder(encoder: Weights, decoder: Weights, *, signed: bool) -> bytes:
     """`audio [1, samples] float32` -> `cross [12, 8, frames, 36]`.
 
     `cross` holds, for each of the six decoder layers, the keys and the values that layer attends to, computed here once
-    instead of at every step. Frames are padded with zeros to a multiple of FRAME_MULTIPLE.
+    instead of at every step. Frames are padded with zeros to a multiple of FRAME_MULTIPLE. One clip at a time, so that
+    nothing need be exact by row.
     """
     b = Builder(signed=signed)
     arrays, linears = encoder.arrays, encoder.linears
@@ -57,19 +58,19 @@ def build_encoder(encoder: Weights, decoder: Weights, *, signed: bool) -> bytes:
     for layer in range(LAYERS):
         name = f"layers.{layer}."
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
-        both, values = b.split(b.product(normed, parts), 2 * WIDTH, WIDTH)
+        both, values = b.split(b.clip_product(normed, parts), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, position, 2 * HEADS), WIDTH, WIDTH)
         heard = b.add("MultiHeadAttention", queries, keys, values, domain=MICROSOFT, num_heads=HEADS)
-        heard = b.product(heard, [linears[name + "self_attn.o_proj"]])
+        heard = b.clip_product(heard, [linears[name + "self_attn.o_proj"]], level=True)
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
-        inner = b.product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
+        inner = b.clip_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
         inner = b.add("Gelu", inner, domain=MICROSOFT)
-        inner = b.product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
+        inner = b.clip_product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"], level=True)
         value, normed = b.residual(value, inner, norms[layer + 1])
     missing = b.add("Mod", b.add("Neg", length), b.integers(FRAME_MULTIPLE))
     normed = b.add("Pad", normed, b.add("Concat", b.integers(0, 0, 0, 0), missing, b.integers(0), axis=0))
     names = [f"layers.{layer}.encoder_attn.{part}_proj" for layer in range(LAYERS) for part in "kv"]
-    cross = b.product(normed, [decoder.linears[name] for name in names])
+    cross = b.clip_product(normed, [decoder.linears[name] for name in names])
     cross = b.add("Reshape", cross, b.integers(-1, 2 * LAYERS, HEADS, HEAD))
     b.add("Transpose", cross, perm=[1, 2, 0, 3], output="cross")
     return b.model({"audio": (TensorProto.FLOAT, [1, "samples"])}, ["cross"])
@@ -121,7 +122,7 @@ def build_decoder(decoder: Weights, *, signed: bool) -> bytes:
     for layer in range(LAYERS):
         name = f"layers.{layer}."
         parts = [linears[f"{name}self_attn.{part}_proj"] for part in "qkv"]
-        both, values = b.split(b.product(normed, [_scaled(parts[0]), *parts[1:]]), 2 * WIDTH, WIDTH)
+        both, values = b.split(b.row_product(normed, [_scaled(parts[0]), *parts[1:]]), 2 * WIDTH, WIDTH)
         queries, keys = b.split(b.rotate(both, "position", 2 * HEADS), WIDTH, WIDTH)
         keys, values = _heads(b, keys), _heads(b, values)
         fresh += keys, values
@@ -130,23 +131,23 @@ def build_decoder(decoder: Weights, *, signed: bool) -> bytes:
             b.add("ScatterND", f"value{layer}", "slot", values),
         )
         heard, _ = _attend(b, queries, keys, values, "mask")
-        heard = b.product(heard, [linears[name + "self_attn.o_proj"]])
+        heard = b.row_product(heard, [linears[name + "self_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "post_attention_layernorm.weight"])
-        queries = b.product(normed, [_scaled(linears[name + "encoder_attn.q_proj"])])
+        queries = b.row_product(normed, [_scaled(linears[name + "encoder_attn.q_proj"])])
         heard, weights = _attend(b, queries, f"cross_key{layer}", f"cross_value{layer}", "cross_mask")
         if layer in looks:
             pointers[layer] = b.add("Gather", weights, b.integers(looks[layer]), axis=1)
-        heard = b.product(heard, [linears[name + "encoder_attn.o_proj"]])
+        heard = b.row_product(heard, [linears[name + "encoder_attn.o_proj"]])
         value, normed = b.residual(value, heard, arrays[name + "final_layernorm.weight"])
-        inner = b.product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
+        inner = b.row_product(normed, [linears[name + "mlp.fc1"]], arrays[name + "mlp.fc1.bias"])
         inner, gate = b.split(inner, 4 * WIDTH, 4 * WIDTH)
         inner = b.add("Mul", b.add("QuickGelu", gate, domain=MICROSOFT, alpha=1.0), inner)  # alpha 1: SiLU
-        inner = b.product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
+        inner = b.row_product(inner, [linears[name + "mlp.fc2"]], arrays[name + "mlp.fc2.bias"])
         if layer + 1 < LAYERS:
             value, normed = b.residual(value, inner, norms[layer + 1])
     value = b.add("Add", value, inner)
     value = b.add("Gather", b.add("Reshape", value, b.integers(-1, WIDTH)), "select")
-    logits = b.product(b.norm(value, arrays["norm.weight"]), [head])
+    logits = b.row_product(b.norm(value, arrays["norm.weight"]), [head])
     b.add("ArgMax", logits, axis=-1, keepdims=0, output="token")
     b.add("ReduceMax", b.add("Softmax", logits, axis=-1), b.integers(-1), keepdims=0, output="probability")
     b.add("Concat", *fresh, axis=1, output="fresh")

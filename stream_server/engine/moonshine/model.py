@@ -126,7 +126,7 @@ class _Row:
 
 
 class Model:
-    """The loaded network: immutable after construction, one caller at a time."""
+    """The loaded network. Nothing in it changes after construction."""
 
     def __init__(self, assets: Assets, *, threads: int = 1) -> None:
         """Read the weights and build both sessions. Raises WeightError if the files are not what they should be."""
@@ -136,7 +136,7 @@ class Model:
         self._decoder = open_session(build_decoder(decoder, signed=signed), threads)
 
     def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
-        """Greedy hypotheses of `requests`, in their order."""
+        """Greedy hypotheses of `requests`, in their order. Raises ValueError for a clip unlike what `Request` says."""
         rows = [self._open(request) for request in requests]
         # Long clips first: the short ones, last, tend to finish first, and the batch shrinks from its end.
         running = _Batch(self._decoder, sorted(rows, key=lambda row: -row.frames)) if rows else None
@@ -148,6 +148,8 @@ class Model:
         audio = request.audio
         if audio.ndim != 1 or len(audio) > MAXIMUM_SAMPLES:
             raise ValueError(f"a clip is one channel of at most {MAXIMUM_SAMPLES} samples, not {audio.shape}")
+        if not np.isfinite(audio).all():
+            raise ValueError("a clip is of finite numbers")
         cap = max(MINIMUM_TOKENS, int(TOKENS_PER_SECOND * len(audio) / SAMPLE_RATE))
         audio = np.pad(audio, (0, max(0, MINIMUM_SAMPLES - len(audio))))
         (cross,) = self._encoder.run(None, {"audio": audio[None].astype(np.float32, copy=False)})

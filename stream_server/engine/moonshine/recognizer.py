@@ -19,6 +19,7 @@ import numpy as np
 from stream_server.engine.moonshine.alignment import align_words
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode, committed_words
+from stream_server.engine.moonshine.graph import HOP
 from stream_server.engine.moonshine.model import Hypothesis as Reading
 from stream_server.engine.moonshine.model import Model, Request
 from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom
@@ -29,6 +30,7 @@ from stream_server.engine.work import SAMPLE_RATE, Hypothesis, TimedWord
 
 LANGUAGE = "en"
 CLOSING = (Kind.FINAL, Kind.PREVIEW)
+COMMITTING = (Kind.STEP, Kind.PREVIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class MoonshineRecognizer:
         draft = state.draft[done:] if state.draft[:done] == state.tokens else ()
         # The start of a segment is pre-roll, not speech: a little of it can go, in turns.
         shift = self._settings.shift if task.kind is Kind.STEP and state.steps % 2 else 0
-        align = task.kind in CLOSING and task.options.words
+        align = task.kind in COMMITTING or (task.kind is Kind.FINAL and task.options.words)
         return _Attempt(task, state, Request(task.audio[shift:], state.tokens, draft, align), shift)
 
     def _read(self, attempts: Sequence[_Attempt]) -> None:
@@ -172,16 +174,13 @@ class MoonshineRecognizer:
             return prepared, _Progress()
         assert reading is not None
         phantom = self._is_phantom(attempt)
-        if task.kind in CLOSING:
-            final = self._final(attempt, phantom)
-            if task.kind is Kind.FINAL:
-                return final, _Progress()
-            stable = self._tokenizer.decode(state.tokens)
-            shown = replace(final, stable_chars=len(stable), words=None)
-            return shown, replace(state, draft=reading.tokens, preview=(len(task.audio), final))
-        progress = replace(state, draft=reading.tokens)
-        if task.kind is Kind.STEP:
+        if task.kind is Kind.FINAL:
+            return self._final(attempt, phantom), _Progress()
+        progress = replace(state, draft=reading.tokens, preview=None)
+        if task.kind in COMMITTING and task.options.partial_samples is not None:
             progress = self._commit(progress, attempt, may_commit=not phantom)
+        if task.kind is Kind.PREVIEW:
+            progress = replace(progress, preview=(len(task.audio), self._final(attempt, phantom)))
         stable = self._tokenizer.decode(progress.tokens)
         text = "" if phantom else self._tokenizer.decode(reading.tokens)
         return Hypothesis(text, len(stable), _confidence(attempt.logprobs), LANGUAGE), progress
@@ -209,10 +208,12 @@ class MoonshineRecognizer:
         decode = Decode(
             tuple(tokens[first:last] for _, first, last in groups),
             tuple(min(logprobs[first:last]) for _, first, last in groups),
+            tuple(self._age(attempt.reading, last - 1) for _, _, last in groups),
         )
         settings = self._settings.commitment
-        history = (*state.history, decode)[-settings.patience :]
-        words = committed_words(history, state.words, settings) if may_commit else state.words
+        history = (*state.history, decode)[-settings.memory :]
+        at_pause = attempt.task.kind is Kind.PREVIEW
+        words = committed_words(history, state.words, settings, at_pause=at_pause) if may_commit else state.words
         end = groups[words - 1][2] if words > state.words else len(state.tokens)
         return replace(
             state,
@@ -221,8 +222,12 @@ class MoonshineRecognizer:
             words=words,
             history=history,
             steps=state.steps + 1,
-            preview=None,
         )
+
+    def _age(self, reading: Reading, token: int) -> float:
+        """About how many seconds before the end of the audio a word ended, by where its last token looks."""
+        assert reading.attention is not None
+        return (reading.frames - int(reading.attention[1, token].argmax())) * HOP / SAMPLE_RATE
 
     def _timed_words(self, attempt: _Attempt) -> tuple[TimedWord, ...]:
         task, reading, shift = attempt.task, attempt.reading, attempt.shift

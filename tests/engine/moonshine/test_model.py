@@ -134,9 +134,12 @@ def test_no_speech_and_next_to_nothing(model: Model) -> None:
     assert model.decode([]) == []
 
 
-@pytest.mark.parametrize("audio", [np.zeros(MAXIMUM_SAMPLES + 1, np.float32), np.zeros((2, 100), np.float32)])
+@pytest.mark.parametrize(
+    "audio",
+    [np.zeros(MAXIMUM_SAMPLES + 1, np.float32), np.zeros((2, 100), np.float32), np.array([0, np.nan, 0], np.float32)],
+)
 def test_a_clip_that_cannot_be_decoded_is_an_error(model: Model, audio: Audio) -> None:
-    with pytest.raises(ValueError, match="a clip is one channel"):
+    with pytest.raises(ValueError, match="a clip is"):
         model.decode([Request(audio)])
 
 
@@ -158,11 +161,14 @@ def test_says_what_the_shipped_decoder_says(
 ) -> None:
     """Both are 8-bit roundings of one network, so that a doubtful word may differ: at most one in ten here."""
     reference = _Shipped(assets.encoder, assets.decoder)
+    matched = words = 0
     for index in (0, 1, 4, 6):
         tokens = reference.decode(clips[index]), model.decode([Request(clips[index])])[0].tokens
         said, ours = (re.findall(r"[a-z']+", tokenizer.decode(each).lower()) for each in tokens)
-        matched = sum(block.size for block in difflib.SequenceMatcher(a=said, b=ours).get_matching_blocks())
-        assert matched >= 0.9 * max(len(said), len(ours)), (said, ours)
+        matched += sum(block.size for block in difflib.SequenceMatcher(a=said, b=ours).get_matching_blocks())
+        words += max(len(said), len(ours))
+    assert words > 40
+    assert matched >= 0.9 * words
 
 
 class _Shipped:

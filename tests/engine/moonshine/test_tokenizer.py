@@ -73,4 +73,5 @@ def test_words_cover_tokens_in_order(tokens: list[int]) -> None:
         assert at <= first < last <= len(tokens)
         at = last
     text = b"".join(REAL.pieces[token] for token in tokens).decode(errors="replace")
-    assert "".join(word for word, _, _ in REAL.group(tokens)).split() == "".join(text.split()).split()
+    words = "".join(word for word, _, _ in REAL.group(tokens))
+    assert "".join(words.split()) == "".join(text.split())
