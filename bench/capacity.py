@@ -20,6 +20,7 @@ from stream_server.capacity import LIMIT_MS
 STREAMS: Final = (8, 16, 24, 32, 40, 50, 60, 80, 100)
 BEYOND: Final = 60
 BENT_MS: Final = 3000.0  # p95 from speech_end to final that is still bearable
+_QUIET_CORES: Final = 0.2  # what others may use without being mentioned
 _PAUSE_SEC: Final = 2.0  # between two loads, so that one does not pay for the other
 
 
@@ -68,15 +69,18 @@ class Capacity:
                 str(sum(load.errors.values())),
                 figure(load.server_cores, "", 2),
                 figure(load.generator_cores, "", 2),
-                figure(load.machine_cores, "", 2),
+                figure(load.other_cores, "", 2),
+                figure(load.server_waited, "", 2),
             )
             for load in self.loads
         ]
         headings = (
             *("streams", "final p50", "p95", "p99", "1st partial p50", "partial p95", "partials/s", "finals"),
-            *("lost", "errors", "server cores", "load", "machine"),
+            *("lost", "errors", "server cores", "load", "others", "waited"),
         )
         print_table("Capacity: continuous speech at real speed", headings, rows)
+        if (others := max(load.other_cores for load in self.loads)) > _QUIET_CORES:
+            print(f"Other programs used up to {others:.1f} cores meanwhile: without them the server carries more.\n")
 
 
 async def measure(

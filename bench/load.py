@@ -21,7 +21,8 @@ class Load:
     wall_sec: float
     server_cores: float
     generator_cores: float
-    machine_cores: float  # everything on this machine, the two above included
+    other_cores: float  # what the rest of this machine did meanwhile
+    server_waited: float | None  # of the server's threads, for a core to run on; None where that is unknown
     server_cpu_per_sec: float  # CPU-seconds per second of audio
     server_memory_mib: float
     partials_per_stream_sec: float
@@ -45,15 +46,32 @@ class Load:
         return not self.errors and not self.lost
 
 
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Seconds since the start of the server, and of the machine."""
+
+    server: float
+    waiting: float | None
+    machine: float
+
+    @classmethod
+    def of(cls, server: Server) -> _Usage:
+        return cls(server.cpu_seconds(), server.waiting_seconds(), machine_cpu_seconds())
+
+
 async def run_load(server: Server, streams: int, seconds: float, track: Path) -> Load:
     """Play ``seconds`` of the WAV file ``track`` into each of ``streams`` sessions, from a process of its own.
 
     Raises:
         LoadError: the load generator failed.
     """
-    cpu, machine, began = server.cpu_seconds(), machine_cpu_seconds(), time.monotonic()
+    before, began = _Usage.of(server), time.monotonic()
     results = [step.result async for step in measure(server.url, track, [streams], seconds)]
-    cpu, machine, wall = server.cpu_seconds() - cpu, machine_cpu_seconds() - machine, time.monotonic() - began
+    after, wall = _Usage.of(server), time.monotonic() - began
+    cpu, machine = after.server - before.server, after.machine - before.machine
+    waited = None
+    if before.waiting is not None and after.waiting is not None:
+        waited = round((after.waiting - before.waiting) / wall, 3)
     (result,) = results
     latency = result["latency"]
     return Load(
@@ -63,7 +81,8 @@ async def run_load(server: Server, streams: int, seconds: float, track: Path) ->
         wall_sec=round(wall, 2),
         server_cores=round(cpu / wall, 3),
         generator_cores=round(result["cpu_sec"] / wall, 3),
-        machine_cores=round(machine / wall, 3),
+        other_cores=round(max(0.0, machine - cpu - result["cpu_sec"]) / wall, 3),
+        server_waited=waited,
         server_cpu_per_sec=round(cpu / result["audio_sec"], 4) if result["audio_sec"] else 0.0,
         server_memory_mib=round(server.memory_mib(), 1),
         partials_per_stream_sec=round(latency["partials"] / streams / seconds, 3),

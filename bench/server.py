@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -24,6 +25,17 @@ class Server:
         for process in (self.process, *self.process.children(recursive=True)):
             times = process.cpu_times()
             total += times.user + times.system
+        return total
+
+    def waiting_seconds(self) -> float | None:
+        """Time in which its threads were ready to run and had no core, since its start; None where that is unknown.
+
+        Source: the second figure of Linux's ``/proc/PID/task/TID/schedstat``, in nanoseconds.
+        """
+        total = None
+        for thread in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # a thread may end meanwhile
+                total = (total or 0.0) + int(thread.read_text().split()[1]) / 1e9
         return total
 
     def memory_mib(self) -> float:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from socket import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -30,6 +31,9 @@ from stream_server.transport.registry import Registry
 from stream_server.transport.service import Service
 
 logger = logging.getLogger(__name__)
+
+SIGNAL_INTERVAL = 0.1
+"""Seconds between two looks, during a drain, at whether a second signal has come."""
 
 DESCRIPTION = "Live speech recognition. The WebSocket protocol of `/ws` is described by protocol/asyncapi.yaml."
 
@@ -96,9 +100,16 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.app = app
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal ends the server well, with exit status 0; a second one, of whatever kind, ends it now."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        if not self.force_exit:  # a second signal means now
-            await drain(self.app)
+        draining = asyncio.create_task(drain(self.app))
+        while not (self.force_exit or draining.done()):
+            await asyncio.wait((draining,), timeout=SIGNAL_INTERVAL)
+        draining.cancel()
         await super().shutdown(sockets)
 
 

@@ -20,6 +20,7 @@ order.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,6 +41,7 @@ from stream_server.audio.front import AudioFront
 from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentPaused, SegmentStarted
 from stream_server.audio.vad import VadModel
 from stream_server.channel import Channel, ChannelEvent, Detection, Marker
+from stream_server.engine.recognizer import RecognizerInfo
 from stream_server.engine.work import (
     SAMPLE_RATE,
     AppendAudio,
@@ -53,14 +55,21 @@ from stream_server.engine.work import (
     PauseSegment,
     Result,
     StreamOptions,
+    Thinned,
 )
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 ACK_INTERVAL = 1.0
 """Seconds of audio between two ``ack`` events."""
 
+WARNING_INTERVAL = 10.0
+"""Seconds between two warnings of the same kind."""
+
 MAX_FLUSHES = 1000
 """Flushes that may wait for their finals; more is a client that does not wait for answers."""
+
+MAX_FLUSH_ID = 100
+"""Characters of a flush's id: it comes back, and is kept for those who resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,8 @@ class Session:
     """One caller's session.
 
     After every ``receive_*`` or `tick`, take `events_to_send`, `commands_to_submit` and `detections_to_run`.
-    ``segmenter_settings`` are the server's; the caller's silence and maximum length replace theirs.
+    ``segmenter_settings`` are the server's; the caller's silence and maximum length replace theirs. ``model`` says what
+    it may be configured to.
     """
 
     def __init__(
@@ -160,6 +170,7 @@ class Session:
         vad: VadModel,
         segmenter_settings: SegmenterSettings,
         *,
+        model: RecognizerInfo,
         now: float,
     ) -> None:
         self.id = session_id
@@ -168,6 +179,7 @@ class Session:
         self.close_code: int | None = None
         self._vad = vad
         self._segmenter_settings = segmenter_settings
+        self._model = model
         self._front = AudioFront(
             dtype=config.audio.dtype, sample_rate=config.audio.sample_rate, channels=config.audio.channels
         )
@@ -179,6 +191,7 @@ class Session:
         self._events: list[wire.Event] = []
         self._commands: list[tuple[int, Command]] = []
         self._started_at = self._heard_at = now
+        self._warned_at = -math.inf
         self._heard_anything = False
         self._seq = self._next_segment = self._next_wait = 0
         self._total_segments = self._acked = 0
@@ -216,6 +229,11 @@ class Session:
     def received_samples(self) -> int:
         """Samples per channel received so far, at the caller's rate."""
         return self._front.received_samples
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether a client can go on by sample count; in the middle of a container it cannot."""
+        return self.config.audio.dtype != "container"
 
     @property
     def unfinished(self) -> int:
@@ -268,10 +286,7 @@ class Session:
                     if audio:  # an empty JSON frame is no end
                         self.receive_bytes(audio, now)
                 case Flush() as flush:
-                    if len(self._waits) >= MAX_FLUSHES:
-                        raise ClientError(
-                            ErrorCode.PROTOCOL_ERROR, f"more than {MAX_FLUSHES} flushes wait; await 'flushed'"
-                        )
+                    self._check_flush(flush)
                     self._flush(flush, now)
                 case Keepalive():
                     self._heard_at = now
@@ -291,6 +306,9 @@ class Session:
 
     def receive_outcome(self, outcome: Outcome, now: float) -> None:
         """What the engine made of a segment."""
+        if isinstance(outcome, Thinned):
+            self._warn_of_thinning(now)
+            return
         segment = self._segments.get(outcome.segment_id)
         if self.state is State.CLOSED or segment is None:
             return
@@ -351,6 +369,12 @@ class Session:
             self._lanes[index] = _Lane(Channel(self._vad, settings))
         return self._lanes[index]
 
+    def _check_flush(self, message: Flush) -> None:
+        if len(self._waits) >= MAX_FLUSHES:
+            raise ClientError(ErrorCode.PROTOCOL_ERROR, f"more than {MAX_FLUSHES} flushes wait; await 'flushed'")
+        if isinstance(message.id, str) and len(message.id) > MAX_FLUSH_ID:
+            raise ClientError(ErrorCode.PROTOCOL_ERROR, f"flush: field 'id' may have {MAX_FLUSH_ID} characters")
+
     def _flush(self, message: Flush | End, now: float) -> None:
         number = self._next_wait
         self._next_wait += 1
@@ -370,13 +394,17 @@ class Session:
         self._flush(message, now)
 
     def _configure(self, message: Configure) -> None:
-        changes = {name: getattr(message, name) for name in message.model_fields_set - {"type"} - set(message.ignored)}
+        known = message.model_fields_set & (Configure.model_fields.keys() - {"type"})
+        changes = {name: getattr(message, name) for name in known}
         if "keyterms" in changes:
-            changes["keyterms"] = tuple(changes["keyterms"])
+            changes["keyterms"] = tuple(changes["keyterms"]) if self._model.keyterms else ()
+        if "max_segment_sec" in changes:
+            changes["max_segment_sec"] = min(changes["max_segment_sec"], self._model.max_segment_sec)
         self.config = replace(self.config, **changes)
         settings = self.config.segmenter_settings(self._segmenter_settings)
-        for index, lane in self._lanes.items():
+        for lane in self._lanes.values():
             lane.channel.configure(settings)
+        for index in sorted(self._lanes.keys() | set(range(self.config.audio.channels))):
             self._commands.append((index, ConfigureStream(self.config.stream_options())))
         self._events.append(wire.Configured(seq=self._number(), config=self.config.echo()))
 
@@ -496,6 +524,11 @@ class Session:
         self._events.append(wire.Error(code=error.code, message=error.message, retry_after=error.retry_after))
         self.close_code = error.rule.close_code
         self.close()
+
+    def _warn_of_thinning(self, now: float) -> None:
+        if now >= self._warned_at + WARNING_INTERVAL:
+            self._warned_at = now
+            self.warn(wire.Warning(wire.WarningCode.DEGRADED, "the server is overloaded: partials come less often"))
 
     def _acknowledge(self) -> None:
         received = self.received_samples

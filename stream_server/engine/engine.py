@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from stream_server.engine.planner import Planner
@@ -28,6 +28,7 @@ from stream_server.engine.work import (
     Outcome,
     Result,
     StreamOptions,
+    Thinned,
 )
 
 logger = logging.getLogger(__name__)
@@ -182,6 +183,8 @@ class Engine:
         """Decode one batch, if there is work; returns whether there was. The device thread's, or a test's."""
         with self._condition:
             batch = self._take_batch()
+            thinned = [self._streams[slot].deliver for slot in self._scheduler.take_thinned() if slot in self._streams]
+        self._deliver((deliver, Thinned()) for deliver in thinned)
         if batch:
             began = self._clock()
             self._finish(batch, self._decode(batch), self._clock() - began)
@@ -216,7 +219,9 @@ class Engine:
         """Run a batch; where it fails, each task alone."""
         tasks = [task for _, _, task in batch]
         try:
-            return list(self._recognizer.step(tasks))
+            hypotheses = self._recognizer.step(tasks)
+            assert len(hypotheses) == len(tasks), "a hypothesis for every task"
+            return list(hypotheses)
         except Exception as error:
             if len(tasks) == 1:
                 logger.exception("the recognizer failed on a segment")
@@ -241,9 +246,12 @@ class Engine:
                     continue
                 deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
                 stream.planner.finished(job)
-        for deliver, result in deliveries:
+        self._deliver(deliveries)
+
+    def _deliver(self, deliveries: Iterable[tuple[Deliver, Outcome]]) -> None:
+        for deliver, outcome in deliveries:
             try:
-                deliver(result)
+                deliver(outcome)
             except Exception:
                 logger.exception("a result could not be delivered")
 

@@ -69,6 +69,7 @@ class Scheduler:
         self._lanes: dict[Hashable, _Lane] = {}
         self.coalesced = 0  # partials that were never run, because something newer came
         self.expired = 0  # jobs that were given up, because the server is overloaded
+        self._thinned: list[Hashable] = []
 
     @property
     def waiting(self) -> int:
@@ -112,10 +113,17 @@ class Scheduler:
     def _expire(self, now: float) -> None:
         for stream, lane in list(self._lanes.items()):
             kept = deque(job for job in lane.jobs if job.expires > now)
-            self.expired += len(lane.jobs) - len(kept)
+            if len(kept) < len(lane.jobs):
+                self.expired += len(lane.jobs) - len(kept)
+                self._thinned.append(stream)
             lane.jobs = kept
             if not kept and not lane.running:
                 del self._lanes[stream]
+
+    def take_thinned(self) -> list[Hashable]:
+        """The streams that have lost jobs for want of time since the last call."""
+        taken, self._thinned = self._thinned, []
+        return taken
 
     def complete(self, stream: Hashable) -> None:
         """The stream's job has run: the next one may."""

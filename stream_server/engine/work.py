@@ -122,7 +122,12 @@ class Failure:
     reason: str
 
 
-Outcome = Result | Failure
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """The server is overloaded: fewer partials come than were asked for."""
+
+
+Outcome = Result | Failure | Thinned
 
 
 class EngineFullError(Exception):

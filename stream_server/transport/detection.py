@@ -6,8 +6,9 @@ While one batch is being judged the next gathers, so batches grow with the load 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from stream_server.audio.vad import VadModel
 from stream_server.channel import Detection
 
-Answer = Callable[[NDArray[np.float32]], None]
+Answer = Callable[[NDArray[np.float32] | Exception], None]
+"""Takes the probabilities, or why there are none."""
+
+logger = logging.getLogger(__name__)
 
 
 class Detector:
@@ -45,10 +49,16 @@ class Detector:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
-                detections = [detection for detection, _ in batch]
-                states, frames = [item.state for item in detections], [item.frames for item in detections]
-                speech = await self._loop.run_in_executor(self._thread, self.model.detect, states, frames)
-                for (_, answer), probabilities in zip(batch, speech, strict=True):
-                    answer(probabilities)
+                outcomes = await self._judge([detection for detection, _ in batch])
+                for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                    answer(outcome)
         finally:
             self._running = None
+
+    async def _judge(self, detections: Sequence[Detection]) -> Sequence[NDArray[np.float32] | Exception]:
+        states, frames = [item.state for item in detections], [item.frames for item in detections]
+        try:
+            return await self._loop.run_in_executor(self._thread, self.model.detect, states, frames)
+        except Exception as error:
+            logger.exception("the voice activity detector failed on a batch of %d", len(detections))
+            return [error] * len(detections)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +21,10 @@ from numpy.typing import NDArray
 
 from stream_protocol.codec import encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
-from stream_protocol.events import Error, Event, Warning
+from stream_protocol.events import Error, Event, Warning, WarningCode
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.work import EngineFullError, Outcome
-from stream_server.session import Session, State, internal_error
+from stream_server.session import WARNING_INTERVAL, Session, State, internal_error
 from stream_server.transport.detection import Detector
 
 logger = logging.getLogger(__name__)
@@ -44,20 +45,26 @@ class Outgoing:
 
 
 class Outbox:
-    """What waits to be written to one socket, bounded. ``overflow`` is set when its reader is too slow."""
+    """What waits to be written to one socket, bounded. ``overflowed`` is set when its reader is too slow."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: deque[Outgoing] = deque()
         self._changed = asyncio.Event()
-        self.overflow = False
+        self.overflowed = asyncio.Event()
         self.close_code: int | None = None
 
     def put(self, item: Outgoing) -> None:
         if len(self._waiting) >= self._limit:
-            self.overflow = True
+            self.overflowed.set()
         else:
             self._waiting.append(item)
+        self._changed.set()
+
+    def replay(self, items: Sequence[Outgoing]) -> None:
+        """Put what a resumed client has missed; it is bounded by the log, and leaves the room for what is new as it was."""
+        self._limit += len(items)
+        self._waiting.extend(items)
         self._changed.set()
 
     def finish(self, close_code: int) -> None:
@@ -68,10 +75,10 @@ class Outbox:
 
     async def get(self) -> Outgoing | None:
         """The next event to write; None when there will be no more."""
-        while not self._waiting and self.close_code is None and not self.overflow:
+        while not self._waiting and self.close_code is None and not self.overflowed.is_set():
             self._changed.clear()
             await self._changed.wait()
-        if self.overflow or not self._waiting:
+        if self.overflowed.is_set() or not self._waiting:
             return None
         return self._waiting.popleft()
 
@@ -106,6 +113,7 @@ class LiveSession:
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._detached_at: float | None = None
+        self._warned_at = -math.inf
 
     def open_streams(self) -> None:
         """Take a place in the engine for every channel announced.
@@ -141,8 +149,7 @@ class LiveSession:
         self._detached_at = None
         ready = self.session.ready(self.resume_token, resumed=last_seq is not None, ignored=ignored)
         outbox.put(Outgoing(None, encode_event(ready)))
-        for item in missed:
-            outbox.put(item)
+        outbox.replay(missed)
         if self.session.close_code is not None:
             outbox.finish(self.session.close_code)
 
@@ -196,6 +203,10 @@ class LiveSession:
     async def _caught_up(self) -> None:
         """Wait while so much of this caller's audio is undecided that no more should come in."""
         while any(stream.is_behind for stream in self._streams.values()) and self.session.state is State.OPEN:
+            if self._loop.time() >= self._warned_at + WARNING_INTERVAL:
+                self._warned_at = self._loop.time()
+                message = "audio comes faster than it can be recognized: it is read more slowly"
+                self.warn(Warning(WarningCode.BACKPRESSURE, message, level=1.0))
             self._progress.clear()
             await self._progress.wait()
 
@@ -233,8 +244,11 @@ class LiveSession:
             self.session.receive_outcome(outcome, self._loop.time())
             self._pump()
 
-    def _receive_speech(self, channel: int, speech: NDArray[np.float32]) -> None:
+    def _receive_speech(self, channel: int, speech: NDArray[np.float32] | Exception) -> None:
+        self._progress.set()
         with self._guarded():
+            if isinstance(speech, Exception):
+                raise speech
             self.session.receive_speech(channel, speech, self._loop.time())
             self._pump()
 

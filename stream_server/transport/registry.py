@@ -54,7 +54,9 @@ class Registry:
         """
         self._limit.acquire(key)
         detector = self._detectors[config.vad]
-        session = Session(str(uuid.uuid4()), config, detector.model, self._segmenter, now=self._loop.time())
+        session = Session(
+            str(uuid.uuid4()), config, detector.model, self._segmenter, model=self._engine.info, now=self._loop.time()
+        )
         live = LiveSession(session, self._engine, detector, key=key, loop=self._loop, on_closed=self._release)
         self._sessions[session.id] = live
         try:
@@ -79,7 +81,7 @@ class Registry:
             raise ClientError(
                 ErrorCode.SESSION_NOT_FOUND, "no session of this id and resume_token; start a new one without them"
             )
-        if live.session.config.audio.dtype == "container":
+        if not live.session.is_resumable:
             raise ClientError(
                 ErrorCode.SESSION_NOT_FOUND, "a session of container audio cannot be resumed; start a new one"
             )
@@ -94,7 +96,7 @@ class Registry:
         """A session has ended: its place is free, while its last events are kept for those who missed them."""
         self._limit.release(live.key)
         ended = [other for other in self._sessions.values() if other.closed.is_set()]
-        for other in ended[: len(ended) - self._limit.most]:  # the oldest
+        for other in ended[: max(0, len(ended) - self._limit.most)]:  # the oldest
             self._sessions.pop(other.session.id)
 
     async def drain(self, error: ServerError, *, patience: float) -> int:
@@ -102,6 +104,9 @@ class Registry:
 
         Returns how many were not done even `FINAL_PATIENCE` seconds later.
         """
+        for live in self._open():
+            if not live.is_attached:  # nobody can come back to it any more
+                self.forget(live)
         warning = Warning(WarningCode.DRAINING, "the server is shutting down", deadline_sec=patience)
         for live in self._open():
             live.warn(warning)

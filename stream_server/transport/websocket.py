@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 
 import orjson
@@ -27,6 +28,9 @@ router = APIRouter()
 
 GONE_ON_PURPOSE = (1000, 1001)
 """Close codes of a client that will not come back to its session."""
+
+LAST_WORDS = 1.0
+"""Seconds for which a client that does not read may still be told so."""
 
 
 @router.websocket("/ws")
@@ -53,7 +57,7 @@ async def stream(websocket: WebSocket) -> None:
 
 def denial(error: StreamError) -> Response:
     """An error as an HTTP response, for a refused upgrade."""
-    headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after else {}
+    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else {}
     if error.code is ErrorCode.AUTH_FAILED:
         headers["WWW-Authenticate"] = "Bearer"
     body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
@@ -77,14 +81,18 @@ class _Connection:
             return
         writer = asyncio.create_task(self._write(live, outbox))
         reader = asyncio.create_task(self._read(live, outbox))
+        overflow = asyncio.create_task(outbox.overflowed.wait())
         try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            if not live.closed.is_set() and reader.done() and self._gone_on_purpose(reader):
+            await asyncio.wait((reader, writer, overflow), return_when=asyncio.FIRST_COMPLETED)
+            if overflow.done():  # the writer can say why, unless the socket takes nothing any more
+                await asyncio.wait((writer,), timeout=LAST_WORDS)
+            gone = reader.done() and (self._gone_on_purpose(reader) or not live.session.is_resumable)
+            if gone and not live.closed.is_set():
                 self._service.registry.forget(live)
         finally:
-            for task in (reader, writer):
+            for task in (reader, writer, overflow):
                 task.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            await asyncio.gather(reader, writer, overflow, return_exceptions=True)
             live.detach(outbox)
 
     async def _open(self, outbox: Outbox) -> LiveSession:
@@ -129,7 +137,7 @@ class _Connection:
         """Write until there is no more, then close the socket."""
         while (item := await outbox.get()) is not None:
             await self._websocket.send_text(item.text)
-        if outbox.overflow:
+        if outbox.overflowed.is_set():
             logger.warning("session %s: the client does not read its events; closing", live.session.id)
             with suppress(TimeoutError):  # its socket is full; `StreamProtocol` cuts it off
                 async with asyncio.timeout(1.0):

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PhantomSettings:
-    """``phrases``: in lower case without punctuation; made up where they fill more than ``seconds_per_word`` each.
-    A mean log-probability below ``unlikely`` is not speech, nor is a loop below ``unlikely_loop``."""
+    """``phrases``: in lower case without punctuation; made up where a word of them fills more than
+    ``seconds_per_word``, or where their mean log-probability is below ``unlikely_phrase``. Any text below ``unlikely``
+    is not speech, nor is a loop below ``unlikely_loop``."""
 
     phrases: frozenset[str] = frozenset(
         {"you", "so", "thank you", "thanks for watching", "thank you for watching", "bye", "uh", "oh"}
     )
     seconds_per_word: float = 0.8
+    unlikely_phrase: float = -0.35
     unlikely: float = -1.3
     unlikely_loop: float = -0.9
 
@@ -35,4 +37,6 @@ def is_phantom(text: str, seconds: float, logprob: float, looped: bool, settings
     words = re.sub(r"[^\w' ]", " ", text.lower()).split()
     if not words or logprob < settings.unlikely or (looped and logprob < settings.unlikely_loop):
         return True
-    return " ".join(words) in settings.phrases and seconds > settings.seconds_per_word * len(words)
+    if " ".join(words) not in settings.phrases:
+        return False
+    return seconds > settings.seconds_per_word * len(words) or logprob < settings.unlikely_phrase
