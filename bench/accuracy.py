@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.corpus import SAMPLE_RATE, Clip
 from bench.playback import Hearing, Recording, play_all
+from bench.reference import ReferenceReader
 from bench.report import Advance, Check, Phases, figure, print_table
 from bench.score import WordErrors, score
 from bench.server import Server
@@ -22,8 +23,6 @@ from bench.telephone import RATE, encode, limit_band, widen_band
 from stream_client import Latency
 from stream_protocol.events import Partial
 from stream_server.engine.moonshine.asset import find_assets
-from stream_server.engine.moonshine.model import Model, Request
-from stream_server.engine.moonshine.tokenizer import Tokenizer
 from stream_server.settings import Settings
 from stream_server.transcribe import Transcriber
 
@@ -154,20 +153,18 @@ def measure_whole(clips: Sequence[Clip], streamed: Streamed, telephone: Streamed
 
 
 def read_whole(clips: Sequence[Clip], advance: Advance, *, telephone: bool = False) -> list[str]:
-    """One greedy reading of each whole clip, as the plain model gives it: no segments, no second reading.
+    """One greedy reading of each whole clip, by the model as it is shipped: no segments, no engine of ours.
 
     Args:
         telephone: from audio that was limited to the band of 8 kHz, but not mu-law coded.
     """
-    assets = find_assets()
-    model, tokenizer = Model(assets), Tokenizer.load(assets.tokenizer)
+    reader = ReferenceReader(find_assets())
     texts = []
     for clip in clips:
         audio = _floats(clip)
         if telephone:
             audio = widen_band(limit_band(audio, SAMPLE_RATE), SAMPLE_RATE)
-        (hypothesis,) = model.decode([Request(audio)])
-        texts.append(tokenizer.decode(hypothesis.tokens))
+        texts.append(reader.read(audio))
         advance(1)
     return texts
 

@@ -52,10 +52,13 @@ class Channel:
     @property
     def received(self) -> int:
         """Samples taken in, framed or not."""
+        return self.segmenter.received + self.undetected + len(self._rest)
+
+    @property
+    def undetected(self) -> int:
+        """Samples that wait for the detector's answer."""
         waiting = sum(len(item) for item in self._todo if not isinstance(item, Marker))
-        return (
-            self.segmenter.received + (len(self._asked) if self._asked is not None else 0) + waiting + len(self._rest)
-        )
+        return waiting + (len(self._asked) if self._asked is not None else 0)
 
     def receive(self, samples: Samples) -> list[ChannelEvent]:
         """Take audio of any length, [n] float32."""

@@ -105,27 +105,26 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for what outlives a restart.")] = None,
     model: ModelOption = None,
-    device: Annotated[str | None, typer.Option(help="Where the model runs: cpu or cuda.")] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File of API keys, one a line.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Live sessions at once; more are refused.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="How much to log.")] = None,
 ) -> None:
     """Run the server. What is not given here comes from the environment, then from the defaults."""
     from stream_server.app import serve as serve_app
+    from stream_server.log import configure_logging
     from stream_server.settings import Settings
 
-    serve_app(
-        Settings.load(
-            host=host,
-            port=port,
-            data_dir=data_dir,
-            model=model,
-            device=device,
-            api_key_file=api_key_file,
-            max_sessions=max_sessions,
-            log_level=log_level.value if log_level else None,
-        )
+    settings = Settings.load(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        model=model,
+        api_key_file=api_key_file,
+        max_sessions=max_sessions,
+        log_level=log_level.value if log_level else None,
     )
+    configure_logging(settings.log_level, settings.log_format)
+    serve_app(settings)
 
 
 @app.command()

@@ -236,6 +236,11 @@ class Session:
         return self.config.audio.dtype != "container"
 
     @property
+    def undetected(self) -> int:
+        """Samples of a channel, at 16 kHz, that wait for a detector which is not inline."""
+        return max((lane.channel.undetected for lane in self._lanes.values()), default=0)
+
+    @property
     def unfinished(self) -> int:
         """Segments whose final has not come yet."""
         return len(self._segments)

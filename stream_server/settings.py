@@ -43,7 +43,6 @@ class Settings(BaseModel):
     """Where the server keeps its files; ``api-keys`` in it is the default of ``api_key_file``."""
 
     model: str = "moonshine-tiny"
-    device: str = "auto"
     threads: int = Field(0, ge=0, le=256)
     """Threads of one model step; 0 chooses: one, or two where there are four cores or more."""
     vad: Literal["webrtc", "silero"] = "webrtc"

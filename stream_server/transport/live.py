@@ -23,7 +23,7 @@ from stream_protocol.codec import encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.events import Error, Event, Warning, WarningCode
 from stream_server.engine.engine import Engine, EngineStream
-from stream_server.engine.work import EngineFullError, Outcome
+from stream_server.engine.work import SAMPLE_RATE, EngineFullError, Outcome
 from stream_server.session import WARNING_INTERVAL, Session, State, internal_error
 from stream_server.transport.detection import Detector
 
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 SLICE_BYTES = 32 * 1024
 """A large frame is worked off in pieces, so that the other callers get their turn in between."""
+
+MAX_UNDETECTED = 10 * SAMPLE_RATE
+"""Samples of a caller that may wait for a detector before its socket is no longer read."""
 
 REPLAY_EVENTS = 1000
 """Events a resumed connection can be given again."""
@@ -62,7 +65,7 @@ class Outbox:
         self._changed.set()
 
     def replay(self, items: Sequence[Outgoing]) -> None:
-        """Put what a resumed client has missed; it is bounded by the log, and leaves the room for what is new as it was."""
+        """Put what a resumed client has missed: bounded by the log, and on top of the room for what is new."""
         self._limit += len(items)
         self._waiting.extend(items)
         self._changed.set()
@@ -200,9 +203,13 @@ class LiveSession:
             self.session.fail(error, self._loop.time())
             self._pump()
 
+    @property
+    def _is_behind(self) -> bool:
+        return self.session.undetected > MAX_UNDETECTED or any(stream.is_behind for stream in self._streams.values())
+
     async def _caught_up(self) -> None:
         """Wait while so much of this caller's audio is undecided that no more should come in."""
-        while any(stream.is_behind for stream in self._streams.values()) and self.session.state is State.OPEN:
+        while self._is_behind and self.session.state is State.OPEN:
             if self._loop.time() >= self._warned_at + WARNING_INTERVAL:
                 self._warned_at = self._loop.time()
                 message = "audio comes faster than it can be recognized: it is read more slowly"

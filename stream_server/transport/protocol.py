@@ -1,8 +1,8 @@
 """uvicorn's WebSocket protocol, with what it lacks for callers who misbehave.
 
-A message that is too large, or not what WebSocket allows, gets our ``error`` event before the close, and the socket is drained for a moment before it
-is shut, because a reset would take the error away from the caller before it was read. A caller who does not read is cut
-off: a close would wait for ever behind what it leaves unread.
+A message that is too large, or not what WebSocket allows, gets our ``error`` event before the close, and the socket is
+drained for a moment before it is shut, because a reset would take the error away from the caller before it was read. A
+caller who does not read is cut off: a close would wait for ever behind what it leaves unread.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             message = f"a message may hold {self.config.ws_max_size} bytes; send audio in smaller frames"
             error = Error(ErrorCode.MESSAGE_TOO_LARGE, message)
         else:
-            error = Error(ErrorCode.PROTOCOL_ERROR, f"frames must be valid, and text UTF-8: {close.reason or close.code}")
+            error = Error(
+                ErrorCode.PROTOCOL_ERROR, f"frames must be valid, and text UTF-8: {close.reason or close.code}"
+            )
         self.transport.write(Frame(Opcode.TEXT, encode_event(error).encode()).serialize(mask=False))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import uuid
 
 from stream_protocol.errors import ClientError, ErrorCode, ServerError
@@ -15,6 +16,8 @@ from stream_server.limits import SessionLimit
 from stream_server.session import Session, SessionConfig
 from stream_server.transport.detection import Detector
 from stream_server.transport.live import LiveSession
+
+logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL = 1.0
 FINAL_PATIENCE = 10.0
@@ -64,6 +67,7 @@ class Registry:
         except EngineFullError as error:
             self.forget(live)
             raise self._limit.full(str(error)) from None
+        logger.info("session started", extra={"session_id": session.id, "dtype": config.audio.dtype})
         return live
 
     def find(self, session_id: str, resume_token: str | None) -> LiveSession:
@@ -95,6 +99,8 @@ class Registry:
     def _release(self, live: LiveSession) -> None:
         """A session has ended: its place is free, while its last events are kept for those who missed them."""
         self._limit.release(live.key)
+        session = live.session
+        logger.info("session ended", extra={"session_id": session.id, "close_code": session.close_code})
         ended = [other for other in self._sessions.values() if other.closed.is_set()]
         for other in ended[: max(0, len(ended) - self._limit.most)]:  # the oldest
             self._sessions.pop(other.session.id)

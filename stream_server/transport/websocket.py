@@ -132,6 +132,7 @@ class _Connection:
                 await live.receive_bytes(message, outbox)
             else:
                 await live.receive_text(message, outbox)
+            await asyncio.sleep(0)  # many may have come at once: let the writer, and the others, have their turn
 
     async def _write(self, live: LiveSession, outbox: Outbox) -> None:
         """Write until there is no more, then close the socket."""

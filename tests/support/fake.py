@@ -19,6 +19,19 @@ def spoken(samples: int) -> str:
     return " ".join(WORDS[index % len(WORDS)] for index in range(samples // WORD_SAMPLES))
 
 
+INFO = RecognizerInfo(
+    name="fake",
+    kind="segment",
+    languages=("en",),
+    description="counts samples",
+    step_samples=SAMPLE_RATE // 2,
+    max_batch=8,
+    max_step_samples=60 * SAMPLE_RATE,
+    max_segment_sec=60.0,
+    keyterms=True,
+)
+
+
 class FakeStream(Stream):
     """Audio of a streaming segment heard so far; committed samples of a segment one."""
 
@@ -37,17 +50,7 @@ class FakeRecognizer:
     pile up. ``batches``: the kinds of the tasks of every step that was run.
     """
 
-    info: RecognizerInfo = RecognizerInfo(
-        name="fake",
-        kind="segment",
-        languages=("en",),
-        description="counts samples",
-        step_samples=SAMPLE_RATE // 2,
-        max_batch=8,
-        max_step_samples=60 * SAMPLE_RATE,
-        max_segment_sec=60.0,
-        keyterms=True,
-    )
+    info: RecognizerInfo = INFO
     fails: bool = False
     poison: int | None = None
     gate: threading.Event | None = None
@@ -55,7 +58,7 @@ class FakeRecognizer:
 
     @classmethod
     def streaming(cls) -> FakeRecognizer:
-        return cls(info=replace(cls.info, kind="streaming", step_samples=SAMPLE_RATE // 5))
+        return cls(info=replace(INFO, kind="streaming", step_samples=SAMPLE_RATE // 5))
 
     def new_stream(self, slot: Slot) -> Stream:
         return FakeStream(slot)

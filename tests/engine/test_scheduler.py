@@ -1,0 +1,206 @@
+"""Which work goes into the next step: jobs in, batches out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_server.engine.recognizer import Kind
+from stream_server.engine.scheduler import Job, Scheduler
+from stream_server.engine.work import Priority
+
+LIVE, BATCH = Priority.LIVE, Priority.BATCH
+FINAL, STEP, PREVIEW, PARTIAL = Kind.FINAL, Kind.STEP, Kind.PREVIEW, Kind.PARTIAL
+
+
+def job(
+    stream: str,
+    kind: Kind = STEP,
+    deadline: float = 1.0,
+    *,
+    priority: Priority = LIVE,
+    end: int = 100,
+    expires: float = math.inf,
+) -> Job:
+    return Job(stream, kind, 0, 0, end, deadline, priority, expires)
+
+
+def scheduler(*jobs: Job, max_jobs: int = 8, max_samples: int = 10_000) -> Scheduler:
+    made = Scheduler(max_jobs=max_jobs, max_samples=max_samples)
+    for each in jobs:
+        made.add(each)
+    return made
+
+
+def run(made: Scheduler, now: float = 0.0) -> list[list[Job]]:
+    """Every batch until there is no more work, each completed before the next."""
+    batches = []
+    while batch := made.schedule(now):
+        batches.append(batch)
+        for done in batch:
+            made.complete(done.stream)
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (job("a", PARTIAL, 9), job("b", FINAL, 1, priority=BATCH)),
+        (job("a", FINAL, 9), job("b", STEP, 1)),
+        (job("a", STEP, 9), job("b", PREVIEW, 1)),
+        (job("a", PREVIEW, 9), job("b", PARTIAL, 1)),
+    ],
+    ids=["live before batch", "finals before steps", "steps before previews", "previews before partials"],
+)
+def test_class_comes_before_deadline(first: Job, second: Job) -> None:
+    assert run(scheduler(second, first)) == [[first], [second]]
+    assert run(scheduler(first, second)) == [[first], [second]]
+
+
+def test_the_oldest_deadline_goes_first() -> None:
+    jobs = {deadline: job(f"s{deadline}", deadline=deadline) for deadline in (3, 1, 2)}
+    assert run(scheduler(*jobs.values())) == [[jobs[1], jobs[2], jobs[3]]]
+
+
+def test_jobs_of_a_stream_keep_their_order_and_one_runs_at_a_time() -> None:
+    late, early = job("a", STEP, 9), job("a", STEP, 1)
+    made = scheduler(late, early)
+    assert made.schedule(0) == [late]
+    assert made.schedule(0) == []
+    assert not made.has_work
+    assert made.waiting == 1
+    made.complete("a")
+    assert made.schedule(0) == [early]
+
+
+def test_what_stands_before_a_final_is_as_urgent_as_the_final() -> None:
+    step, final, other = job("a", STEP, 9), job("a", FINAL, 10), job("b", STEP, 1)
+    assert run(scheduler(step, final, other)) == [[step], [final], [other]]
+
+
+def test_a_batch_stream_does_not_inherit_live() -> None:
+    live, batch = job("a", PARTIAL, 9), job("b", FINAL, 0, priority=BATCH)
+    assert run(scheduler(batch, live)) == [[live], [batch]]
+
+
+def test_a_batch_is_bounded_in_jobs() -> None:
+    jobs = [job(f"s{number}", deadline=number) for number in range(5)]
+    assert run(scheduler(*jobs, max_jobs=2)) == [jobs[:2], jobs[2:4], jobs[4:]]
+
+
+def test_a_batch_is_bounded_in_audio_without_passing_over_the_older() -> None:
+    long, longer, short = job("a", deadline=1, end=60), job("b", deadline=2, end=80), job("c", deadline=3, end=10)
+    assert run(scheduler(short, longer, long, max_samples=100)) == [[long], [longer, short]]
+
+
+def test_a_job_longer_than_a_batch_may_be_runs_alone() -> None:
+    huge, small = job("a", deadline=1, end=500), job("b", deadline=2, end=10)
+    assert run(scheduler(huge, small, max_samples=100)) == [[huge], [small]]
+
+
+@pytest.mark.parametrize("newer", list(Kind))
+def test_a_waiting_partial_gives_way_to_anything_newer(newer: Kind) -> None:
+    made = scheduler(job("a", PARTIAL), latest := job("a", newer), other := job("b", PARTIAL))
+    assert made.coalesced == 1
+    ran = [each for batch in run(made) for each in batch]
+    assert len(ran) == 2
+    assert latest in ran
+    assert other in ran
+
+
+def test_a_partial_that_runs_already_is_not_taken_back() -> None:
+    made = scheduler(first := job("a", PARTIAL))
+    assert made.schedule(0) == [first]
+    made.add(second := job("a", PARTIAL))
+    assert made.coalesced == 0
+    made.complete("a")
+    assert made.schedule(0) == [second]
+
+
+def test_nothing_but_a_partial_is_coalesced() -> None:
+    jobs = [job("a", kind) for kind in (STEP, STEP, PREVIEW, PREVIEW, FINAL, STEP)]
+    made = scheduler(*jobs)
+    assert [each for batch in run(made) for each in batch] == jobs
+    assert made.coalesced == 0
+
+
+def test_a_job_that_has_waited_too_long_is_given_up() -> None:
+    step, final = job("a", STEP, expires=5.0), job("a", FINAL)
+    made = scheduler(step, final)
+    assert made.schedule(5.0) == [final]
+    assert made.expired == 1
+    assert made.take_thinned() == ["a"]
+    assert made.take_thinned() == []
+
+
+def test_a_stream_that_lost_its_only_job_is_forgotten() -> None:
+    made = scheduler(job("a", STEP, expires=1.0))
+    assert made.schedule(2.0) == []
+    assert not made.has_work
+    assert made.waiting == 0
+    made.add(again := job("a", STEP))
+    assert made.schedule(3.0) == [again]
+
+
+def test_a_cancelled_stream_is_forgotten_while_queued_and_while_running() -> None:
+    made = scheduler(job("a", STEP), job("a", FINAL), survivor := job("b", PARTIAL))
+    running = made.schedule(0)
+    assert made.cancel("a") == 1
+    made.complete(running[0].stream)  # the result of what ran comes all the same
+    assert made.schedule(0) == [survivor]
+    assert made.cancel("b") == 0
+    assert made.cancel("unknown") == 0
+    assert made.waiting == 0
+
+
+streams = st.sampled_from("abcd")
+jobs = st.builds(
+    job,
+    streams,
+    st.sampled_from(list(Kind)),
+    st.floats(0, 10),
+    priority=st.just(LIVE),
+    end=st.integers(1, 150),
+    expires=st.floats(0, 30) | st.just(math.inf),
+)
+moves = jobs | st.tuples(st.just("schedule"), streams) | st.tuples(st.just("cancel"), streams)
+
+
+@given(st.lists(moves, max_size=60))
+def test_whatever_comes(sequence: list[Job | tuple[str, str]]) -> None:
+    """One class per batch, bounds kept, one job of a stream at a time, in order; finals and endless steps all run."""
+    made = Scheduler(max_jobs=3, max_samples=200)
+    due: dict[str, deque[Job]] = {}
+    for now, move in enumerate(sequence):
+        if isinstance(move, Job):
+            made.add(move)
+            due.setdefault(str(move.stream), deque()).append(move)
+        elif move[0] == "cancel":
+            made.cancel(move[1])
+            due.pop(move[1], None)
+        else:
+            _check_batch(made.schedule(now), due, made)
+    while batch := made.schedule(1e9):
+        _check_batch(batch, due, made)
+    assert made.waiting == 0
+    assert not made.has_work
+    assert not [each for queue in due.values() for each in queue if not _may_be_dropped(each)]
+
+
+def _may_be_dropped(job: Job) -> bool:
+    return job.kind is PARTIAL or job.expires < math.inf
+
+
+def _check_batch(batch: list[Job], due: dict[str, deque[Job]], made: Scheduler) -> None:
+    names = [str(each.stream) for each in batch]
+    assert len(set(names)) == len(names) <= 3
+    assert len(batch) <= 1 or sum(each.samples for each in batch) <= 200
+    for each in batch:
+        queue = due[str(each.stream)]
+        while (head := queue.popleft()) is not each:  # what was passed over had to be droppable
+            assert _may_be_dropped(head)
+        made.complete(each.stream)

@@ -1,0 +1,100 @@
+"""Signals to a server in a process of its own, with the real model: what was heard is made final first."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.caller import Caller, call
+from tests.support.speech import pcm, recording
+
+INIT = {"dtype": "int16"}
+SPEECH = pcm(recording("beckett.wav")[: 3 * 16_000])
+START = 60.0  # seconds, on a slow machine
+
+
+@asynccontextmanager
+async def child(folder: Path, **settings: str) -> AsyncIterator[tuple[Process, str]]:
+    """A server that listens; gives its process and its WebSocket."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAM_SERVER_")}
+    environment |= {f"STREAM_SERVER_{name.upper()}": value for name, value in settings.items()}
+    command = (sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--data-dir", str(folder))
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
+    try:
+        async with asyncio.timeout(START):
+            while not await asyncio.to_thread(_answers, f"http://127.0.0.1:{port}/readyz"):
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+        yield process, f"ws://127.0.0.1:{port}/ws"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+async def speaking(url: str) -> Caller:
+    """A caller in the middle of a sentence, of which the server has said something already."""
+    caller = await call(url, INIT)
+    for start in range(0, len(SPEECH), 3200):
+        await caller.send(SPEECH[start : start + 3200])
+    await caller.until("partial")
+    return caller
+
+
+async def test_sigterm_ends_sessions_with_their_finals(tmp_path: Path) -> None:
+    async with child(tmp_path, drain_timeout="0.3") as (process, url):
+        caller = await speaking(url)
+        process.send_signal(signal.SIGTERM)
+        assert await caller.rest() == 1012
+        async with asyncio.timeout(START):
+            said = (await process.communicate())[1].decode()
+    assert process.returncode == 0
+    assert [event["code"] for event in caller.of("warning", "error")] == ["DRAINING", "SERVER_DRAINING"]
+    assert caller.of("error")[0]["retry_after"] > 0
+    assert "tried" in " ".join(final["text"].lower() for final in caller.finals)
+    assert "anyone who can reach this server may use it" in said
+    assert "Traceback" not in said
+
+
+async def test_a_session_may_end_by_itself_while_the_server_drains(tmp_path: Path) -> None:
+    async with child(tmp_path, drain_timeout="60") as (process, url):
+        caller = await speaking(url)
+        process.send_signal(signal.SIGTERM)
+        assert (await caller.until("warning"))["deadline_sec"] == 60
+        await caller.send("END")
+        assert await caller.rest() == 1000
+        async with asyncio.timeout(START):
+            await process.communicate()
+    assert process.returncode == 0
+    assert caller.events[-1]["type"] == "done"
+
+
+async def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
+    async with child(tmp_path, drain_timeout="100000") as (process, url):
+        caller = await speaking(url)
+        process.send_signal(signal.SIGTERM)
+        await caller.until("warning")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(START):
+            said = (await process.communicate())[1].decode()
+    assert process.returncode is not None
+    assert "Traceback" not in said
