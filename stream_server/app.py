@@ -105,6 +105,12 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            logger.info("serving %s on http://%s:%d", self.app.state.service.engine.info.name, host, port)
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         draining = asyncio.create_task(drain(self.app))
         while not (self.force_exit or draining.done()):

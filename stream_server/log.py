@@ -19,7 +19,6 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _drop_color_message,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.types.Processor]
@@ -33,12 +32,8 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-def _drop_color_message(_: Any, __: str, record: structlog.types.EventDict) -> structlog.types.EventDict:
-    """uvicorn says everything twice, the second time with escape codes."""
-    record.pop("color_message", None)
-    return record
+    # uvicorn would log the address of every socket, with the token that a browser's may carry in its query.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
 
 
 def _serialize(record: Any, **_: Any) -> str:

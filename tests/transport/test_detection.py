@@ -49,12 +49,10 @@ def detection(level: float = LOUD) -> Detection:
 
 
 async def answers(detector: Detector, count: int) -> list[Frames | Exception]:
-    came: list[Frames | Exception] = []
-    for _ in range(count):
-        detector.submit(detection(), came.append)
-    while len(came) < count:
-        await asyncio.sleep(0.001)
-    return came
+    came = [asyncio.get_running_loop().create_future() for _ in range(count)]
+    for future in came:
+        detector.submit(detection(), future.set_result)
+    return list(await asyncio.gather(*came))
 
 
 async def test_what_waits_becomes_one_batch() -> None:
