@@ -117,6 +117,8 @@ class Server(uvicorn.Server):
             await asyncio.wait((draining,), timeout=SIGNAL_INTERVAL)
         draining.cancel()
         await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves it out, and then complains that it never came
+            await self.lifespan.shutdown()
 
 
 def create_server(settings: Settings, recognizer: Recognizer | None = None) -> Server:

@@ -44,7 +44,7 @@ class Settings(BaseModel):
 
     model: str = "moonshine-tiny"
     threads: int = Field(0, ge=0, le=256)
-    """Threads of one model step; 0 chooses: one, or two where there are four cores or more."""
+    """Threads of one model step; 0 takes as many as there are cores, at most four."""
     vad: Literal["webrtc", "silero"] = "webrtc"
 
     api_keys: Names = ()
@@ -102,4 +102,4 @@ class Settings(BaseModel):
 
     @property
     def moonshine(self) -> MoonshineSettings:
-        return MoonshineSettings(threads=self.threads or (2 if (os.cpu_count() or 1) >= 4 else 1))
+        return MoonshineSettings(threads=self.threads or min(4, os.cpu_count() or 1))

@@ -165,7 +165,7 @@ class Engine:
             now = self._clock()
             for command in commands:
                 for job in stream.planner.apply(command, now):
-                    self._scheduler.add(job)
+                    self._scheduler.add(job, now)
             self._condition.notify()
 
     def is_behind(self, stream: EngineStream) -> bool:

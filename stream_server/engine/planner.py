@@ -34,8 +34,11 @@ from stream_server.engine.work import (
 FINAL_SLACK = 0.1
 """Seconds after which a final is due; orders finals among each other."""
 
-STEP_PATIENCE = 2.0
+STEP_PATIENCE = 1.0
 """Seconds that a droppable step may be late. Beyond it the server is overloaded, and showing less is what helps."""
+
+EARLY = (round(0.35 * SAMPLE_RATE), round(0.7 * SAMPLE_RATE))
+"""Where, after speech begins, partials come besides the regular ones: the first words are awaited."""
 
 
 @dataclass(slots=True)
@@ -130,7 +133,8 @@ class Planner:
             segment.stepped += step
             segment.shown = segment.stepped
             jobs.append(self._job(segment, Kind.STEP, 0, segment.stepped, now))
-        if segment.length - segment.shown >= interval:
+        early = any(segment.shown < segment.origin + mark <= segment.length for mark in EARLY)
+        if early or segment.length - segment.shown >= interval:
             segment.shown = segment.length
             jobs.append(self._job(segment, Kind.PARTIAL, 0, segment.length, now))
         return jobs

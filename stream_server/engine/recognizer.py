@@ -42,14 +42,14 @@ class RecognizerInfo:
 class Kind(IntEnum):
     """What a task is for; lower is more urgent.
 
-    FINAL ends a segment. STEP is a chunk (streaming) or a decode that may commit text (segment). PREVIEW is the final
-    worked out in advance, while the speaker pauses, and may commit too (segment only). PARTIAL is only for show: of
+    FINAL ends a segment. PREVIEW is the final worked out in advance, while the speaker pauses, and may commit text
+    (segment only). STEP is a chunk (streaming) or a decode that may commit text (segment). PARTIAL is only for show: of
     those of a stream that wait, the newest is enough.
     """
 
     FINAL = 0
-    STEP = 1
-    PREVIEW = 2
+    PREVIEW = 1
+    STEP = 2
     PARTIAL = 3
 
 

@@ -2,12 +2,13 @@
 
 Rules
 - A stream's jobs run in the order in which they came, one at a time.
-- Across streams: LIVE before BATCH; then streams that wait for a final, then those with a step, then those with only a
-  preview, then those with only a partial; then the oldest deadline.
+- Across streams: LIVE before BATCH; then streams that wait for a final, then for a preview of one, then for a step, then
+  for a partial; then the oldest deadline.
 - A batch holds jobs of one such class, so that no final waits for another caller's partial, and is bounded in jobs
   and in audio.
-- A waiting partial is dropped when anything newer comes for its stream, and any job that has ``expires`` set
-  is dropped when it has waited so long. So under load partials thin out by themselves; finals are never dropped.
+- A waiting partial is dropped when anything newer comes for its stream. A job that may be given up (``expires`` is set)
+  is dropped at that time, or before it when it is past its deadline and something newer comes: what is shown late is
+  not worth showing. So under load partials thin out by themselves; finals are never dropped.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class Job:
     @property
     def samples(self) -> int:
         return self.end - self.start
+
+    @property
+    def is_droppable(self) -> bool:
+        return self.expires < math.inf
 
 
 @dataclass(slots=True)
@@ -81,12 +86,15 @@ class Scheduler:
         """Whether some stream's next job may run."""
         return any(lane.jobs and not lane.running for lane in self._lanes.values())
 
-    def add(self, job: Job) -> None:
-        """Queue a job behind the others of its stream; a partial waiting there gives way."""
+    def add(self, job: Job, now: float) -> None:
+        """Queue a job behind the others of its stream; what has become pointless gives way."""
         lane = self._lanes.setdefault(job.stream, _Lane())
         if lane.jobs and lane.jobs[-1].kind is Kind.PARTIAL:
             lane.jobs.pop()
             self.coalesced += 1
+        self._drop(
+            job.stream, lane, [waiting for waiting in lane.jobs if waiting.is_droppable and waiting.deadline <= now]
+        )
         lane.jobs.append(job)
 
     def schedule(self, now: float) -> list[Job]:
@@ -112,13 +120,15 @@ class Scheduler:
 
     def _expire(self, now: float) -> None:
         for stream, lane in list(self._lanes.items()):
-            kept = deque(job for job in lane.jobs if job.expires > now)
-            if len(kept) < len(lane.jobs):
-                self.expired += len(lane.jobs) - len(kept)
-                self._thinned.append(stream)
-            lane.jobs = kept
-            if not kept and not lane.running:
+            self._drop(stream, lane, [job for job in lane.jobs if job.expires <= now])
+            if not lane.jobs and not lane.running:
                 del self._lanes[stream]
+
+    def _drop(self, stream: Hashable, lane: _Lane, jobs: list[Job]) -> None:
+        if jobs:
+            lane.jobs = deque(job for job in lane.jobs if job not in jobs)
+            self.expired += len(jobs)
+            self._thinned.append(stream)
 
     def take_thinned(self) -> list[Hashable]:
         """The streams that have lost jobs for want of time since the last call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ def client(url: str, key: str = "none") -> Any:
 
 
 async def test_a_file_is_streamed_and_transcribed(tmp_path: Path) -> None:
-    file = tmp_path / "speech.raw"
-    file.write_bytes(pcm(recording("beckett.wav")))
+    speech = pcm(recording("beckett.wav"))
+    file = tmp_path / "rest.raw"
+    file.write_bytes(speech[80_000:])
     kinds = shunyalabs.StreamingMessageType
     heard: dict[str, list[Any]] = {kind: [] for kind in kinds}
     async with running_server(moonshine()) as server:
@@ -30,6 +32,10 @@ async def test_a_file_is_streamed_and_transcribed(tmp_path: Path) -> None:
         assert connection.session_id
         for kind in kinds:
             connection.on(kind, heard[kind].append)
+        shown = asyncio.Event()
+        connection.on(kinds.PARTIAL, lambda partial: shown.set())
+        await connection.send_audio(speech[:80_000])
+        await asyncio.wait_for(shown.wait(), 30)
         await connection.stream_file(file)
         await connection.close()
     assert heard[kinds.ERROR] == []

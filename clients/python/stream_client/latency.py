@@ -69,10 +69,18 @@ class LatencyMeter:
         self.partial_ms = array("d")
         self.final_ms = array("d")
         self.segments = self.partials = self.finals = 0
+        self._hung_up = False
 
     def sent(self, now: float) -> None:
         """One frame went out at ``now`` (seconds of any steady clock)."""
         self._sent_at.append(now)
+
+    def hung_up(self) -> None:
+        """The caller ended the audio: finals of speech that was cut off by that count, but are not timed.
+
+        In a benchmark all callers hang up at once, and their last finals would be most of the late ones.
+        """
+        self._hung_up = True
 
     def received(self, event: Event, now: float) -> None:
         """An event came in at ``now``."""
@@ -87,7 +95,8 @@ class LatencyMeter:
                 if start is not None:
                     self.first_partial_ms.append(1000 * (now - self._time_of(start)))
             case SpeechEnd():
-                self._ended[event.channel, event.segment_id] = now
+                if not self._hung_up:
+                    self._ended[event.channel, event.segment_id] = now
             case FinalSegment():
                 self.finals += 1
                 key = event.channel, event.segment_id

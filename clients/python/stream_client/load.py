@@ -98,6 +98,7 @@ class _Stream:
                 self.meter.sent(due)
                 await transport.send(plan.track[(plan.first + index) % len(plan.track)])
                 self.lag_ms.append(1000 * (time.monotonic() - due))
+            self.meter.hung_up()
             await transport.send('{"type":"end"}')
         except TransportClosed:
             pass  # the reader meets it too

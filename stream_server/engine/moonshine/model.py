@@ -7,6 +7,7 @@ last bit, on its company or on a draft. Text, words, partials and what is stable
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,11 +133,25 @@ class Model:
         """Read the weights and build both sessions. Raises WeightError if the files are not what they should be."""
         encoder, decoder = load_weights(assets.encoder), load_weights(assets.decoder)
         signed = signed_is_exact()
-        self._encoder = open_session(build_encoder(encoder, decoder, signed=signed), threads)
-        self._decoder = open_session(build_decoder(decoder, signed=signed), threads)
+        self._encoder = open_session(build_encoder(encoder, decoder, signed=signed), 1)
+        self._decoder = open_session(build_decoder(decoder, signed=signed), 1)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="moonshine") if threads > 1 else None
 
     def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         """Greedy hypotheses of `requests`, in their order. Raises ValueError for a clip unlike what `Request` says."""
+        if self._pool is None or len(requests) < 2:
+            return self._decode(requests)
+        # Long and short clips spread evenly; a clip's result does not depend on its group.
+        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].audio))
+        groups = [group for first in range(self._threads) if (group := order[first :: self._threads])]
+        parts = self._pool.map(self._decode, [[requests[index] for index in group] for group in groups])
+        found: dict[int, Hypothesis] = {}
+        for group, part in zip(groups, parts, strict=True):
+            found |= zip(group, part, strict=True)
+        return [found[index] for index in range(len(requests))]
+
+    def _decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         rows = [self._open(request) for request in requests]
         # Long clips first: the short ones, last, tend to finish first, and the batch shrinks from its end.
         running = _Batch(self._decoder, sorted(rows, key=lambda row: -row.frames)) if rows else None

@@ -36,13 +36,11 @@ COMMITTING = (Kind.STEP, Kind.PREVIEW)
 @dataclass(frozen=True, slots=True)
 class MoonshineSettings:
     """``step_samples``: distance of the decodes that may commit. ``shift``: by how many samples two readings differ.
-    ``second_below``: a final whose mean log-probability is above it is not read a second time. ``margin``: samples of a
-    segment that are not speech, before and after it."""
+    ``margin``: samples of a segment that are not speech, before and after it."""
 
     threads: int = 1
     step_samples: int = SAMPLE_RATE // 2
     shift: int = 1_280
-    second_below: float = -0.05
     margin: int = 9 * SAMPLE_RATE // 10
     max_batch: int = 16
     max_step_samples: int = 40 * SAMPLE_RATE
@@ -119,8 +117,12 @@ class MoonshineRecognizer:
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch; see `engine.recognizer.Recognizer.step`."""
         attempts = [self._attempt(task) for task in tasks]
-        self._read([attempt for attempt in attempts if _prepared(attempt) is None])
-        self._read_again([attempt for attempt in attempts if self._is_doubtful(attempt)])
+        fresh = [attempt for attempt in attempts if _prepared(attempt) is None]
+        second = [self._shifted(attempt) for attempt in fresh if self._is_read_twice(attempt)]
+        self._read([*fresh, *second])
+        for attempt, other in zip(filter(self._is_read_twice, fresh), second, strict=True):
+            if _mean(other.fresh) > _mean(attempt.fresh):
+                attempt.reading, attempt.shift = other.reading, other.shift
         results = [self._conclude(attempt) for attempt in attempts]
         for task, (_, progress) in zip(tasks, results, strict=True):
             assert isinstance(task.stream, MoonshineStream)
@@ -144,28 +146,14 @@ class MoonshineRecognizer:
         for attempt, reading in zip(attempts, readings, strict=True):
             attempt.reading = reading
 
-    def _is_doubtful(self, attempt: _Attempt) -> bool:
-        """Whether a final should be read a second time."""
-        return (
-            attempt.task.kind in CLOSING
-            and attempt.reading is not None
-            and len(attempt.task.audio) > 4 * self._settings.shift
-            and _mean(attempt.fresh) < self._settings.second_below
-        )
+    def _is_read_twice(self, attempt: _Attempt) -> bool:
+        """Finals are read from two starts, and the likelier reading is kept."""
+        return attempt.task.kind in CLOSING and len(attempt.task.audio) > 4 * self._settings.shift
 
-    def _read_again(self, attempts: Sequence[_Attempt]) -> None:
-        """Read from a slightly later start, and keep what is likelier."""
+    def _shifted(self, attempt: _Attempt) -> _Attempt:
         shift = self._settings.shift
-        again = []
-        for attempt in attempts:
-            assert attempt.reading is not None
-            draft = attempt.reading.tokens[len(attempt.state.tokens) :]
-            request = replace(attempt.request, audio=attempt.request.audio[shift:], draft=draft)
-            again.append(_Attempt(attempt.task, attempt.state, request, shift))
-        self._read(again)
-        for attempt, second in zip(attempts, again, strict=True):
-            if _mean(second.fresh) > _mean(attempt.fresh):
-                attempt.reading, attempt.shift = second.reading, second.shift
+        request = replace(attempt.request, audio=attempt.request.audio[shift:])
+        return _Attempt(attempt.task, attempt.state, request, shift)
 
     def _conclude(self, attempt: _Attempt) -> tuple[Hypothesis, _Progress]:
         """The hypothesis of an attempt, and the segment's progress after it."""
