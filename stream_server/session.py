@@ -294,7 +294,7 @@ class Session:
                     self._check_flush(flush)
                     self._flush(flush, now)
                 case Keepalive():
-                    self._heard_at = now
+                    self.keep_alive(now)
                 case Configure() as configure:
                     self._configure(configure)
                 case End() as end:
@@ -340,6 +340,10 @@ class Session:
         else:
             return
         self.fail(ClientError(ErrorCode.TIMEOUT, reason), now)
+
+    def keep_alive(self, now: float) -> None:
+        """The caller is there, though nothing of it can be taken in now."""
+        self._heard_at = now
 
     def warn(self, warning: wire.Warning) -> None:
         """Tell the caller of a condition that concerns it."""

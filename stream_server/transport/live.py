@@ -115,6 +115,7 @@ class LiveSession:
         self._outbox: Outbox | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
+        self._is_held = False  # whether it waits for us that more may come
         self._detached_at: float | None = None
         self._warned_at = -math.inf
 
@@ -215,7 +216,11 @@ class LiveSession:
                 message = "audio comes faster than it can be recognized: it is read more slowly"
                 self.warn(Warning(WarningCode.BACKPRESSURE, message, level=1.0))
             self._progress.clear()
-            await self._progress.wait()
+            self._is_held = True
+            try:
+                await self._progress.wait()
+            finally:
+                self._is_held = False
 
     # -- the engine, the detector, the clock ---------------------------------------------------------------------------
 
@@ -274,6 +279,8 @@ class LiveSession:
 
     def _tick(self) -> None:
         with self._guarded():
+            if self._is_held:
+                self.session.keep_alive(self._loop.time())
             self.session.tick(self._loop.time())
             self._pump()
         self._schedule()

@@ -2,7 +2,8 @@
 
 A message that is too large, or not what WebSocket allows, gets our ``error`` event before the close, and the socket is
 drained for a moment before it is shut, because a reset would take the error away from the caller before it was read. A
-caller who does not read is cut off: a close would wait for ever behind what it leaves unread.
+caller who does not read is cut off: a close would wait for ever behind what it leaves unread. One who sends is alive,
+even where its pong is late.
 """
 
 from __future__ import annotations
@@ -27,6 +28,19 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     """One connection; used by uvicorn through ``Config(ws=StreamProtocol)``."""
 
     _stuck: asyncio.TimerHandle | None = None
+    _heard_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+
+    def keepalive_timeout(self) -> None:
+        # A pong waits behind the audio that was sent before it, and how fast that is read is up to us.
+        if self.read_paused or self._heard_at > self.ping_sent_at:
+            self.stop_keepalive()
+            self.schedule_ping()
+        else:
+            super().keepalive_timeout()
 
     def pause_writing(self) -> None:
         super().pause_writing()

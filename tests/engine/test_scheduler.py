@@ -32,7 +32,7 @@ def job(
 def scheduler(*jobs: Job, max_jobs: int = 8, max_samples: int = 10_000) -> Scheduler:
     made = Scheduler(max_jobs=max_jobs, max_samples=max_samples)
     for each in jobs:
-        made.add(each)
+        made.add(each, 0.0)
     return made
 
 
@@ -51,10 +51,10 @@ def run(made: Scheduler, now: float = 0.0) -> list[list[Job]]:
     [
         (job("a", PARTIAL, 9), job("b", FINAL, 1, priority=BATCH)),
         (job("a", FINAL, 9), job("b", STEP, 1)),
-        (job("a", STEP, 9), job("b", PREVIEW, 1)),
-        (job("a", PREVIEW, 9), job("b", PARTIAL, 1)),
+        (job("a", PREVIEW, 9), job("b", STEP, 1)),
+        (job("a", STEP, 9), job("b", PARTIAL, 1)),
     ],
-    ids=["live before batch", "finals before steps", "steps before previews", "previews before partials"],
+    ids=["live before batch", "finals before steps", "previews before steps", "steps before partials"],
 )
 def test_class_comes_before_deadline(first: Job, second: Job) -> None:
     assert run(scheduler(second, first)) == [[first], [second]]
@@ -115,7 +115,7 @@ def test_a_waiting_partial_gives_way_to_anything_newer(newer: Kind) -> None:
 def test_a_partial_that_runs_already_is_not_taken_back() -> None:
     made = scheduler(first := job("a", PARTIAL))
     assert made.schedule(0) == [first]
-    made.add(second := job("a", PARTIAL))
+    made.add(second := job("a", PARTIAL), 0.0)
     assert made.coalesced == 0
     made.complete("a")
     assert made.schedule(0) == [second]
@@ -137,12 +137,27 @@ def test_a_job_that_has_waited_too_long_is_given_up() -> None:
     assert made.take_thinned() == []
 
 
+def test_a_late_step_gives_way_to_anything_newer() -> None:
+    """What is shown late is not worth showing, and a final should not have to wait for it."""
+    late, early = job("a", STEP, 1.0, expires=9.0), job("a", STEP, 3.0, expires=9.0)
+    made = scheduler(late, early)
+    made.add(final := job("a", FINAL, 2.1), 2.0)
+    assert [each for batch in run(made, 2.0) for each in batch] == [early, final]
+    assert made.expired == 1
+
+
+def test_a_late_step_that_may_not_be_given_up_stays() -> None:
+    made = scheduler(chunk := job("a", STEP, 1.0))
+    made.add(final := job("a", FINAL, 2.1), 2.0)
+    assert [each for batch in run(made, 2.0) for each in batch] == [chunk, final]
+
+
 def test_a_stream_that_lost_its_only_job_is_forgotten() -> None:
     made = scheduler(job("a", STEP, expires=1.0))
     assert made.schedule(2.0) == []
     assert not made.has_work
     assert made.waiting == 0
-    made.add(again := job("a", STEP))
+    made.add(again := job("a", STEP), 2.0)
     assert made.schedule(3.0) == [again]
 
 
@@ -177,7 +192,7 @@ def test_whatever_comes(sequence: list[Job | tuple[str, str]]) -> None:
     due: dict[str, deque[Job]] = {}
     for now, move in enumerate(sequence):
         if isinstance(move, Job):
-            made.add(move)
+            made.add(move, now)
             due.setdefault(str(move.stream), deque()).append(move)
         elif move[0] == "cancel":
             made.cancel(move[1])

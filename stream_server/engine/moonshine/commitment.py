@@ -1,11 +1,10 @@
 """When a word of a growing hypothesis may be declared stable. Words in, a number of words out; no audio, no model.
 
 A segment is decoded again and again while it grows. A word is committed once the evidence for it, and for everything
-before it, is enough; later decodes are then forced to keep it. Each of the last decodes that has the word in its place
-speaks for it with the logarithm of how unlikely it is to be wrong, ``-log(1 - p)``, p being the probability of its
-least likely token; each that has another word there speaks for that one. A word that has been waiting since it was
-spoken needs less, so that one doubtful word does not hold up all that follow it. The newest words are held back
-whatever their evidence: the model guesses at what the cut-off audio may become.
+before it, is enough; later decodes are then forced to keep it. Each decode in a row that has the word in its place adds
+the logarithm of how unlikely it is to be wrong: ``-log(1 - p)``, p being the probability of its least likely token. A
+word that has been waiting since it was spoken needs less, so that one doubtful word does not hold up all that follow
+it. The newest words are held back whatever their evidence: the model guesses at what the cut-off audio may become.
 
 Committing too early is what costs accuracy; the figures behind the settings are in docs/decisions/003-stable-prefix.md.
 """
@@ -13,7 +12,6 @@ Committing too early is what costs accuracy; the figures behind the settings are
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,16 +21,17 @@ Word = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class CommitmentSettings:
-    """``hold_back``: newest words that stay open. ``agreement``: decodes that must have the word. ``evidence``: by how
-    much a word that has just been spoken must lead; less by ``decay`` for every second of its age beyond ``patience``
-    seconds. ``memory``: decodes that are heard."""
+    """``hold_back``: newest words that stay open. ``agreement``: decodes in a row that must have the word.
+    ``evidence``: how much a word needs that has just been spoken; less by ``decay`` for every second of its age beyond
+    ``patience`` seconds, but not less than ``least``. ``memory``: decodes that are looked at."""
 
     hold_back: int = 2
     agreement: int = 2
     evidence: float = 4.0
-    decay: float = 1.0
+    decay: float = 1.4
     patience: float = 1.0
-    memory: int = 4
+    least: float = 0.5
+    memory: int = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +53,26 @@ def committed_words(
     audio ends in silence, so that no word of the newest decode is cut off.
     """
     newest = history[-1]
-    heard = history[-settings.memory :]
     count = already
     while count < len(newest.words) - (0 if at_pause else settings.hold_back):
-        supporters, lead = _vote(heard, count)
+        logprobs = _agreeing(history[-settings.memory :], count)
         waited = max(0.0, newest.ages[count] - settings.patience)
-        if supporters < settings.agreement or lead < max(0.0, settings.evidence - settings.decay * waited):
+        needed = max(settings.least, settings.evidence - settings.decay * waited)
+        if len(logprobs) < settings.agreement or sum(map(_evidence, logprobs)) < needed:
             break
         count += 1
     return count
 
 
-def _vote(heard: Sequence[Decode], index: int) -> tuple[int, float]:
-    """How many decodes have the newest one's word at ``index``, and how far its evidence leads the next best word's."""
-    word = heard[-1].words[index]
-    evidence: defaultdict[Word, float] = defaultdict(float)
-    supporters = 0
-    for decode in heard:
-        if len(decode.words) > index:
-            evidence[decode.words[index]] += _evidence(decode.logprobs[index])
-            supporters += decode.words[index] == word
-    own = evidence.pop(word)
-    return supporters, own - max(evidence.values(), default=0.0)
+def _agreeing(history: Sequence[Decode], index: int) -> list[float]:
+    """Log-probabilities, newest first, of the decodes in a row that have the newest one's word at ``index``."""
+    word = history[-1].words[index]
+    logprobs: list[float] = []
+    for decode in reversed(history):
+        if len(decode.words) <= index or decode.words[index] != word:
+            break
+        logprobs.append(decode.logprobs[index])
+    return logprobs
 
 
 def _evidence(logprob: float) -> float:

@@ -1,0 +1,261 @@
+"""An hour of speech through one live session, as fast as the server takes it: memory, accuracy and times to the end.
+
+    python -m bench.hour --folder FOLDER --minutes 60
+
+The recordings are played in a loop, with silence between them. Prints a table for every ten minutes, and one line of
+JSON. Where it is not known what is said in a recording, its first hearing stands in as the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bench import machine
+from bench.corpus import SAMPLE_RATE, Clip, CorpusError, load_folder, load_wheel
+from bench.progress import ProgressDisplay
+from bench.report import Advance, Check, figure, print_checks, print_table
+from bench.score import score
+from bench.server import Server, start_server
+from stream_client import ReconnectPolicy, StreamClient, StreamClientError
+from stream_protocol.events import Done, FinalSegment, Partial
+from stream_protocol.transcript import join_text
+from stream_server.audio.error import UnsupportedAudio
+from stream_server.child import ChildError
+from stream_server.terminal import say_error
+
+GAP_SEC: Final = 1.5  # of silence after each recording, at least: every one begins a segment of its own
+SETTLED: Final = 2  # loops after which the detector, which adapts, repeats itself
+BLOCK_MIN: Final = 10
+GROWTH_MIB: Final = 20.0
+DRIFT_POINTS: Final = 1.0  # how much worse the last block may be than the first
+FRAME_SEC: Final = 0.5
+AHEAD_SEC: Final = 60.0  # how far the sender may be ahead of what it has heard of: pings wait behind unread audio
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """One recording played once: where it lies in the session, [start, end) in ms, and which loop it belongs to."""
+
+    clip: Clip
+    loop: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Ten minutes: word error rate in percent, and the server's memory when the last of it was final."""
+
+    minutes: int
+    wer: float
+    memory_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one hour gave."""
+
+    finals: tuple[FinalSegment, ...]
+    memory: tuple[tuple[int, float], ...]  # (offset in ms, MiB)
+    before_mib: float
+    wall_sec: float
+    cpu_sec: float
+    complete: bool
+
+
+def schedule(clips: Sequence[Clip], minutes: float) -> list[Playing]:
+    """Whole loops over the recordings, until ``minutes`` are full."""
+    playings: list[Playing] = []
+    at, loop = 0, 0
+    while at < minutes * 60_000:
+        for clip in clips:
+            end = at + 1000 * math.ceil(clip.seconds + GAP_SEC)  # whole frames of any detector
+            playings.append(Playing(clip, loop, at, end))
+            at = end
+        loop += 1
+    return playings
+
+
+async def listen(server: Server, playings: Sequence[Playing], advance: Advance) -> Heard:
+    """Send everything as fast as it is taken, and collect the finals.
+
+    Raises:
+        StreamClientError: the session broke.
+    """
+    finals: list[FinalSegment] = []
+    memory: list[tuple[int, float]] = []
+    before, cpu, start = server.memory_mib(), server.cpu_seconds(), time.monotonic()
+    complete = False
+    pace = _Pace()
+    async with StreamClient(
+        server.url, dtype="int16", max_connection_duration=86_400, reconnect=ReconnectPolicy(give_up_sec=0)
+    ) as client:
+        sender = asyncio.create_task(_send(client, playings, pace))
+        try:
+            async for event in client:
+                if isinstance(event, Partial | FinalSegment):
+                    pace.heard((event.offset_ms + event.duration_ms) / 1000)
+                if isinstance(event, FinalSegment):
+                    advance((event.offset_ms - (finals[-1].offset_ms if finals else 0)) / 1000)
+                    finals.append(event)
+                    memory.append((event.offset_ms, server.memory_mib()))
+                complete |= isinstance(event, Done)
+            await sender
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+    wall = time.monotonic() - start
+    return Heard(tuple(finals), tuple(memory), before, wall, server.cpu_seconds() - cpu, complete)
+
+
+class _Pace:
+    """Holds the sender back to `AHEAD_SEC` before what the server has spoken of."""
+
+    def __init__(self) -> None:
+        self._heard = 0.0
+        self._moved = asyncio.Event()
+
+    def heard(self, second: float) -> None:
+        self._heard = max(self._heard, second)
+        self._moved.set()
+
+    async def wait(self, second: float) -> None:
+        while second > self._heard + AHEAD_SEC:
+            self._moved.clear()
+            await self._moved.wait()
+
+
+async def _send(client: StreamClient, playings: Sequence[Playing], pace: _Pace) -> None:
+    frame = round(FRAME_SEC * SAMPLE_RATE)
+    for playing in playings:
+        await pace.wait(playing.end / 1000)
+        audio = np.zeros((playing.end - playing.start) * SAMPLE_RATE // 1000, np.int16)
+        audio[: len(playing.clip.audio)] = playing.clip.audio
+        for at in range(0, len(audio), frame):
+            await client.send(audio[at : at + frame].tobytes())
+    await client.end()
+
+
+def assign(finals: Sequence[FinalSegment], playings: Sequence[Playing]) -> list[list[FinalSegment]]:
+    """The finals of every playing, by where the middle of their speech lies."""
+    starts = [playing.start for playing in playings]
+    heard: list[list[FinalSegment]] = [[] for _ in playings]
+    for final in finals:
+        heard[bisect_right(starts, final.offset_ms + final.duration_ms // 2) - 1].append(final)
+    return heard
+
+
+def word_error_rates(heard: Heard, playings: Sequence[Playing]) -> list[Block]:
+    """One block for every ten minutes, a last one shorter than half of that left out."""
+    texts = [join_text(final.text for final in finals) for finals in assign(heard.finals, playings)]
+    first = dict(zip([playing.clip.name for playing in playings], texts, strict=False))
+    for playing, text in zip(reversed(playings), reversed(texts), strict=True):
+        first[playing.clip.name] = text
+    blocks: list[Block] = []
+    length = BLOCK_MIN * 60_000
+    for begin in range(0, playings[-1].end, length):
+        inside = [index for index, playing in enumerate(playings) if begin <= playing.start < begin + length]
+        if blocks and playings[inside[-1]].end - begin < length / 2:
+            break
+        references = [playings[index].clip.reference or first[playings[index].clip.name] for index in inside]
+        errors = score(references, [texts[index] for index in inside])
+        used = max(mib for offset, mib in heard.memory if offset < begin + length)
+        blocks.append(Block((begin + length) // 60_000, errors.percent, used))
+    return blocks
+
+
+def moved_words(heard: Heard, playings: Sequence[Playing]) -> tuple[int, int]:
+    """How many playings, of those after the detector has settled, differ in a word or in a time; and of how many."""
+    assigned = assign(heard.finals, playings)
+    settled: dict[str, list[tuple[str, int, int]]] = {}
+    moved = compared = 0
+    for playing, finals in zip(playings, assigned, strict=True):
+        if playing.loop < SETTLED:
+            continue
+        words = [
+            (word.word, word.start_ms - playing.start, word.end_ms - playing.start)
+            for final in finals
+            for word in final.words or ()
+        ]
+        if playing.clip.name in settled:
+            compared += 1
+            moved += words != settled[playing.clip.name]
+        settled.setdefault(playing.clip.name, words)
+    return moved, compared
+
+
+async def measure(clips: Sequence[Clip], minutes: float, display: ProgressDisplay) -> dict[str, Any]:
+    """Play, print the table, and give everything as JSON can hold it.
+
+    Raises:
+        ChildError, StreamClientError: the server did not start, or broke the session off.
+    """
+    playings = schedule(clips, minutes)
+    display.begin("starting a server", 1)
+    async with start_server() as server:
+        warm_up = schedule(clips[:2], 1 / 60)
+        await listen(server, warm_up, display.begin("warming up", warm_up[-1].end / 1000))
+        heard = await listen(server, playings, display.begin("playing", playings[-1].end / 1000))
+    blocks = word_error_rates(heard, playings)
+    moved, compared = moved_words(heard, playings)
+    audio_sec = playings[-1].end / 1000
+    growth = max(mib for _, mib in heard.memory) - heard.before_mib
+    checks = [
+        Check("memory growth", round(growth, 1), GROWTH_MIB, unit="MiB"),
+        Check("word errors, last ten minutes less the first", round(blocks[-1].wer - blocks[0].wer, 2), DRIFT_POINTS),
+        Check("recordings with a word or a time that moved", moved if compared else None, 0),
+        Check("sessions that did not end", int(not heard.complete), 0),
+    ]
+    rows = [(str(block.minutes), figure(block.wer, "%", 2), figure(block.memory_mib, "MiB", 1)) for block in blocks]
+    print_table(f"{audio_sec / 60:.0f} minutes in one session", ("to minute", "word errors", "memory"), rows)
+    print_checks(checks)
+    return {
+        "bench": "hour",
+        **machine.describe(),
+        "audio_sec": round(audio_sec, 1),
+        "wall_sec": round(heard.wall_sec, 1),
+        "cpu_per_sec": round(heard.cpu_sec / audio_sec, 4),
+        "segments": len(heard.finals),
+        "memory_before_mib": round(heard.before_mib, 1),
+        "memory_growth_mib": round(growth, 1),
+        "compared": compared,
+        "moved": moved,
+        "blocks": [asdict(block) for block in blocks],
+        "checks": [check.to_dict() for check in checks],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.hour", description="An hour of speech through one session.")
+    parser.add_argument("--folder", type=Path, help="recordings (flac, wav) and transcripts.tsv: name, tab, text")
+    parser.add_argument("--clips", type=int, help="only so many recordings")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    options = parser.parse_args(arguments)
+    try:
+        clips = (load_wheel() if options.folder is None else load_folder(options.folder))[: options.clips]
+        with ProgressDisplay() as display:
+            result = asyncio.run(measure(clips, options.minutes, display))
+    except (CorpusError, UnsupportedAudio, ChildError, StreamClientError, OSError) as error:
+        say_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Recordings through the live path's own parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stream_protocol.errors import ErrorCode, StreamError
+from stream_server import transcribe as transcribe_module
+from stream_server.audio.error import UnsupportedAudio
+from stream_server.engine.moonshine.asset import find_recording
+from stream_server.settings import Settings
+from stream_server.transcribe import Transcriber
+from tests.support.fake import FakeRecognizer
+from tests.support.speech import moonshine
+
+SETTINGS = Settings.load({})
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRecognizer:
+    recognizer = FakeRecognizer()
+    monkeypatch.setattr(transcribe_module, "load_recognizer", lambda name, settings: recognizer)
+    return recognizer
+
+
+def test_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcribe_module, "load_recognizer", lambda name, settings: moonshine())
+    shares: list[float] = []
+    with Transcriber(SETTINGS) as transcriber:
+        transcript = transcriber.transcribe(find_recording("beckett.wav"), shares.append)
+        again = transcriber.transcribe(find_recording("beckett.wav"))
+    assert "tried" in transcript.text.lower()
+    assert again == transcript
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    for segment in transcript.segments:
+        assert segment.start_ms < segment.end_ms <= transcript.duration_ms
+        assert " ".join(word.word for word in segment.words) == segment.text
+
+
+def test_several_channels_are_mixed_and_a_backlog_is_waited_for(fake: FakeRecognizer, tmp_path: Path) -> None:
+    """Much more audio than may wait for finals, on two channels that are half as loud each."""
+    voice = soundfile.read(find_recording("two_cities.wav"), dtype="float32")[0]
+    voice = voice if voice.ndim == 1 else voice[:, 0]
+    rate = soundfile.info(find_recording("two_cities.wav")).samplerate
+    file = tmp_path / "two.wav"
+    soundfile.write(file, np.stack([voice, voice], axis=1), rate)
+    with Transcriber(Settings.load({}, max_backlog=1.0)) as transcriber:
+        transcript = transcriber.transcribe(file)
+    assert transcript.duration_ms == pytest.approx(1000 * len(voice) / rate, abs=2)
+    assert {segment.channel for segment in transcript.segments} == {0}
+    assert len(transcript.text.split()) > 50
+
+
+def test_what_goes_wrong(fake: FakeRecognizer, tmp_path: Path) -> None:
+    with Transcriber(SETTINGS) as transcriber:
+        with pytest.raises(OSError, match="missing"):
+            transcriber.transcribe(tmp_path / "missing.wav")
+        text = tmp_path / "text.wav"
+        text.write_text("not audio at all")
+        with pytest.raises(UnsupportedAudio):
+            transcriber.transcribe(text)
+        with pytest.raises(StreamError) as caught:
+            transcriber.transcribe(find_recording("beckett.wav"), language="tlh")
+        assert caught.value.code is ErrorCode.LANGUAGE_NOT_SUPPORTED
+        fake.fails = True
+        with pytest.raises(StreamError) as caught:
+            transcriber.transcribe(find_recording("beckett.wav"))
+        assert caught.value.code is ErrorCode.INTERNAL_ERROR
+        fake.fails = False
+        assert transcriber.transcribe(find_recording("beckett.wav")).segments, "the next file is transcribed"
