@@ -8,7 +8,7 @@ from stream_protocol.audio_format import AudioFormat
 from stream_protocol.errors import ClientError, ErrorCode
 from stream_protocol.messages import Init
 from stream_server.engine.recognizer import RecognizerInfo
-from stream_server.session import SessionConfig
+from stream_server.session_config import SessionConfig
 
 AUTO = "auto"
 

@@ -23,15 +23,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_protocol import events as wire
-from stream_protocol.audio_format import AudioFormat
 from stream_protocol.codec import decode_audio, decode_message
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.messages import PROTOCOL_VERSION, Configure, End, Flush, Frame, Keepalive
@@ -54,9 +52,9 @@ from stream_server.engine.work import (
     Outcome,
     PauseSegment,
     Result,
-    StreamOptions,
     Thinned,
 )
+from stream_server.session_config import SessionConfig
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 ACK_INTERVAL = 1.0
@@ -70,46 +68,6 @@ MAX_FLUSHES = 1000
 
 MAX_FLUSH_ID = 100
 """Characters of a flush's id: it comes back, and is kept for those who resume."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """What is in force for a session, after defaults, clamping and negotiation."""
-
-    model: str
-    language: str
-    audio: AudioFormat
-    chunk_size_sec: float = 0.5
-    silence_threshold_sec: float = 0.8
-    max_segment_sec: float = 20.0
-    partials: bool = True
-    words: bool = True
-    inactivity_timeout: float = 300.0
-    max_connection_duration: float = 3600.0
-    vad: str = "webrtc"
-    keyterms: tuple[str, ...] = ()
-    acks: bool = False
-
-    def echo(self) -> dict[str, Any]:
-        """The fields as ``ready`` and ``configured`` report them."""
-        values = asdict(self)
-        audio: dict[str, Any] = values.pop("audio")
-        return audio | values
-
-    def stream_options(self) -> StreamOptions:
-        return StreamOptions(
-            language=self.language,
-            partial_samples=round(self.chunk_size_sec * SAMPLE_RATE) if self.partials else None,
-            words=self.words,
-            keyterms=self.keyterms,
-        )
-
-    def segmenter_settings(self, base: SegmenterSettings) -> SegmenterSettings:
-        return replace(
-            base,
-            silence_threshold=round(self.silence_threshold_sec * SAMPLE_RATE),
-            max_segment=round(self.max_segment_sec * SAMPLE_RATE),
-        )
 
 
 class State(Enum):

@@ -40,7 +40,12 @@ AUDIO = "stream_server.audio"
 FORMATS = "stream_server.formats"
 ENGINE = "stream_server.engine"
 ENGINE_VALUES = ("stream_server.engine.work", "stream_server.engine.recognizer")
-SESSION = ("stream_server.session", "stream_server.channel", "stream_server.negotiation")
+SESSION = (
+    "stream_server.session",
+    "stream_server.session_config",
+    "stream_server.channel",
+    "stream_server.negotiation",
+)
 RULES = ("stream_server.limits", "stream_server.auth")
 SETTINGS = "stream_server.settings"
 METRICS = "stream_server.metrics"
@@ -73,6 +78,7 @@ LAYERS = (
         (PROTOCOL, CLIENT, "stream_server"),
         ("fastapi", "numpy", "rich", "sounddevice", "typer", "uvicorn"),
     ),
+    Layer(("stream_server.log",), (), ("orjson", "structlog")),
     Layer((CLIENT,), (PROTOCOL, CLIENT), ("uvloop", "websockets")),
 )
 

@@ -13,7 +13,8 @@ from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import Engine
 from stream_server.engine.work import EngineFullError
 from stream_server.limits import SessionLimit
-from stream_server.session import Session, SessionConfig
+from stream_server.session import Session
+from stream_server.session_config import SessionConfig
 from stream_server.transport.detection import Detector
 from stream_server.transport.live import LiveSession
 
