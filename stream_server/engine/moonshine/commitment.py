@@ -28,7 +28,7 @@ class CommitmentSettings:
     hold_back: int = 2
     agreement: int = 2
     evidence: float = 4.0
-    decay: float = 1.4
+    decay: float = 1.7
     patience: float = 1.0
     least: float = 0.5
     memory: int = 12
