@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -35,6 +36,17 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """`serve` configures logging for its process, which here is the tests' own."""
+    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
+    before = root.handlers[:], root.level, uvicorn.level
+    yield
+    root.handlers[:], level, uvicorn_level = before
+    root.setLevel(level)
+    uvicorn.setLevel(uvicorn_level)
 
 
 @pytest.fixture

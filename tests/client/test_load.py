@@ -52,7 +52,8 @@ async def test_streams_are_measured_and_failures_counted(tmp_path: Path) -> None
     whole = [session for session in server.sessions.values() if session.ended]
     assert [len(session.audio) for session in whole] == [64_000, 64_000]
     assert result.latency.finals >= 2 * 64
-    assert result.latency.final.count == result.latency.finals
+    # Every final counts; those of speech that the end cut off, a few a stream, are not timed.
+    assert result.latency.finals - 4 * 3 <= result.latency.final.count < result.latency.finals
     assert result.latency.lost_segments == result.latency.segments - result.latency.finals
     assert json.loads(json.dumps(result.to_dict()))["latency"]["partials"] == result.latency.partials
 

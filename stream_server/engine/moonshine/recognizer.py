@@ -112,7 +112,9 @@ class MoonshineRecognizer:
         return MoonshineStream()
 
     def warm_up(self) -> None:
-        self._model.decode([Request(np.zeros(SAMPLE_RATE, np.float32))])
+        """Decode the longest clips there can be, so that all memory is taken before the first caller comes."""
+        longest = np.zeros(round(self.info.max_segment_sec * SAMPLE_RATE), np.float32)
+        self._model.decode([Request(longest)] * max(1, self._settings.threads))
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch; see `engine.recognizer.Recognizer.step`."""
