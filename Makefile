@@ -4,6 +4,7 @@
 
 PYTHON = python3
 ARGS   =
+AUDIO  =
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -53,8 +54,8 @@ types: $(DEV)  ## Check types
 docs-check: $(DEV)  ## Check links, the file tree, settings and commands in the documents
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 
-bench: $(DEV)  ## Measure accuracy, cost, latency and capacity
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(DEV)  ## Measure accuracy, cost, latency and capacity [AUDIO=folder with transcripts.tsv]
+	@$(BIN)/python -m bench $(if $(AUDIO),--folder $(AUDIO)) $(ARGS)
 
 clean:  ## Remove what these chores made, .venv included
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,7 +24,7 @@ _MESSAGES: tuple[message.Message, ...] = (
 
 def _config(**changed: Any) -> dict[str, Any]:
     settings = message.Init(language="en", sample_rate=8000, dtype="ulaw", keyterms=["Stream Server"]).model_dump()
-    settings |= {"model": "moonshine-tiny-en", "vad": "webrtc"}
+    settings |= {"model": "moonshine-tiny", "vad": "webrtc"}
     return {name: settings[name] for name in message.CONFIG_FIELDS} | changed
 
 
@@ -33,7 +33,7 @@ _EVENTS: tuple[event.Event, ...] = (
         session_id="s_7Qm2xV9k",
         resume_token="r_c0FwP1uJx3",  # noqa: S106 - an example, no secret
         protocol=message.PROTOCOL_VERSION,
-        model="moonshine-tiny-en",
+        model="moonshine-tiny",
         language="en",
         config=_config(),
     ),
