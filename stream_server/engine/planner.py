@@ -37,8 +37,9 @@ FINAL_SLACK = 0.1
 STEP_PATIENCE = 1.0
 """Seconds that a droppable step may be late. Beyond it the server is overloaded, and showing less is what helps."""
 
-EARLY = (round(0.35 * SAMPLE_RATE), round(0.7 * SAMPLE_RATE))
-"""Where, after speech begins, partials come besides the regular ones: the first words are awaited."""
+EARLY = tuple(round(seconds * SAMPLE_RATE) for seconds in (0.35, 0.6, 0.7))
+"""Where, after speech begins, partials come besides the regular ones: the first words are awaited, and often the
+recognizer makes nothing yet of so little."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+LAST_LATIN = "\u024f"
+"""The last letter of the Latin blocks of Unicode; the model knows others, and English does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class PhantomSettings:
@@ -34,8 +37,17 @@ def is_phantom(text: str, seconds: float, logprob: float, looped: bool, settings
     """
     if not text:
         return False
+    unlikely = logprob < settings.unlikely or (looped and logprob < settings.unlikely_loop)
+    return unlikely or is_stock_phrase(text, seconds, logprob, settings)
+
+
+def is_stock_phrase(text: str, seconds: float, logprob: float, settings: PhantomSettings) -> bool:
+    """Whether it is what the model says of noise, or no English at all; arguments as for `is_phantom`.
+
+    Of the first half second of speech the model is never sure, so this is all that partials are held to.
+    """
     words = re.sub(r"[^\w' ]", " ", text.lower()).split()
-    if not words or logprob < settings.unlikely or (looped and logprob < settings.unlikely_loop):
+    if not words or any(letter > LAST_LATIN for letter in "".join(words)):
         return True
     if " ".join(words) not in settings.phrases:
         return False

@@ -22,7 +22,7 @@ from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode
 from stream_server.engine.moonshine.graph import HOP
 from stream_server.engine.moonshine.model import Hypothesis as Reading
 from stream_server.engine.moonshine.model import Model, Request
-from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom
+from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom, is_stock_phrase
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
@@ -172,7 +172,11 @@ class MoonshineRecognizer:
         if task.kind is Kind.PREVIEW:
             progress = replace(progress, preview=(len(task.audio), self._final(attempt, phantom)))
         stable = self._tokenizer.decode(progress.tokens)
-        text = "" if phantom else self._tokenizer.decode(reading.tokens)
+        text = self._tokenizer.decode(reading.tokens)
+        if not state.tokens and is_stock_phrase(
+            text, self._seconds(task), _mean(attempt.fresh), self._settings.phantom
+        ):
+            text = ""
         return Hypothesis(text, len(stable), _confidence(attempt.logprobs), LANGUAGE), progress
 
     def _is_phantom(self, attempt: _Attempt) -> bool:
@@ -180,8 +184,12 @@ class MoonshineRecognizer:
         if attempt.state.tokens:  # what was declared stable was heard
             return False
         text = self._tokenizer.decode(attempt.reading.tokens)
-        seconds = max(0, len(attempt.task.audio) - self._settings.margin) / SAMPLE_RATE
+        seconds = self._seconds(attempt.task)
         return is_phantom(text, seconds, _mean(attempt.fresh), attempt.reading.looped, self._settings.phantom)
+
+    def _seconds(self, task: Task) -> float:
+        """How much of a task's audio is speech, about."""
+        return max(0, len(task.audio) - self._settings.margin) / SAMPLE_RATE
 
     def _final(self, attempt: _Attempt, phantom: bool) -> Hypothesis:
         assert attempt.reading is not None
