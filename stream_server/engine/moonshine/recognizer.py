@@ -115,6 +115,7 @@ class MoonshineRecognizer:
         """Decode the longest clips there can be, so that all memory is taken before the first caller comes."""
         longest = np.zeros(round(self.info.max_segment_sec * SAMPLE_RATE), np.float32)
         self._model.decode([Request(longest)] * max(1, self._settings.threads))
+        self._model.decode([Request(longest[: 5 * SAMPLE_RATE])] * self._settings.max_batch)
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch; see `engine.recognizer.Recognizer.step`."""
