@@ -142,6 +142,8 @@ def transcribe(
 
     if output == "-" and len(files) > 1 and format is not Format.txt:
         raise typer.BadParameter(f"several files as {format.value} need a folder", param_hint="'--output'")
+    if output != "-" and len({file.name for file in files}) < len(files):
+        raise typer.BadParameter("two files of the same name would be written to one", param_hint="'--output'")
     failed = 0
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with (
@@ -161,7 +163,8 @@ def transcribe(
                 if "--debug" in sys.argv:
                     raise
                 failed += 1
-                say_error(f"{file}: {explain(error)}")
+                named = isinstance(error, OSError) and error.filename is not None
+                say_error(explain(error) if named else f"{file}: {explain(error)}")
             progress.remove_task(task)
     raise typer.Exit(1 if failed else 0)
 

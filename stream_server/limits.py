@@ -16,6 +16,7 @@ class SessionLimit:
     def __init__(self, most: int, *, most_per_key: int, retry_after: float) -> None:
         self.most = most
         self.taken = 0
+        self.arriving = 0  # connections that have not said yet what they come for
         self.is_draining = False
         self._most_per_key = most_per_key
         self._by_key: Counter[str] = Counter()
@@ -33,6 +34,20 @@ class SessionLimit:
             )
         if self.taken >= self.most:
             raise self.full(f"all {self.most} sessions are in use")
+
+    def arrive(self) -> None:
+        """A connection comes in; `settle` follows when it has a session, or goes.
+
+        Raises:
+            ServerError: ``CAPACITY_FULL``, when as many are undecided as there may be sessions.
+        """
+        if self.arriving >= self.most:
+            raise self.full("too many connections have not sent their init message")
+        self.arriving += 1
+
+    def settle(self) -> None:
+        assert self.arriving > 0
+        self.arriving -= 1
 
     def full(self, message: str) -> ServerError:
         """The error for a caller there is no room for."""

@@ -47,12 +47,12 @@ from stream_server.engine.work import (
     Command,
     ConfigureStream,
     Failure,
-    Hypothesis,
     OpenSegment,
     Outcome,
     PauseSegment,
     Result,
     Thinned,
+    TimedWord,
 )
 from stream_server.session_config import SessionConfig
 
@@ -197,11 +197,6 @@ class Session:
     def undetected(self) -> int:
         """Samples of a channel, at 16 kHz, that wait for a detector which is not inline."""
         return max((lane.channel.undetected for lane in self._lanes.values()), default=0)
-
-    @property
-    def unfinished(self) -> int:
-        """Segments whose final has not come yet."""
-        return len(self._segments)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do if nothing comes before; None when there is nothing."""
@@ -466,7 +461,7 @@ class Session:
                 audio_duration_sec=round((result.end - result.start) / SAMPLE_RATE, 3),
                 silence_duration_ms=segment.silence // SAMPLES_PER_MS,
                 confidence=round(hypothesis.confidence, 3),
-                words=_words(hypothesis) if self.config.words else None,
+                words=_words(hypothesis.words) if self.config.words and hypothesis.words is not None else None,
                 latency_ms=round(max(0.0, now - segment.ended_at) * 1000, 1),
                 channel=segment.channel,
             )
@@ -513,7 +508,7 @@ def internal_error(session_id: str) -> ServerError:
     return ServerError(ErrorCode.INTERNAL_ERROR, f"internal error; please report session {session_id}")
 
 
-def _words(hypothesis: Hypothesis) -> tuple[Word, ...]:
+def _words(words: Sequence[TimedWord]) -> tuple[Word, ...]:
     return tuple(
         Word(
             word=item.word,
@@ -521,5 +516,5 @@ def _words(hypothesis: Hypothesis) -> tuple[Word, ...]:
             end_ms=item.end // SAMPLES_PER_MS,
             confidence=round(item.confidence, 3),
         )
-        for item in hypothesis.words or ()
+        for item in words
     )

@@ -32,19 +32,32 @@ def _split(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
+def _data_dir() -> Path:
+    """The user's folder for such things; a folder here for a user who has no home, as in some containers."""
+    try:
+        return Path.home() / ".local" / "share" / "stream-server"
+    except RuntimeError:
+        return Path("stream-server-data")
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Settings(BaseModel):
     """The server's settings. Durations are in seconds, sizes in bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    data_dir: Path = Path.home() / ".local" / "share" / "stream-server"
+    data_dir: Path = Field(default_factory=_data_dir)
     """Where the server keeps its files; ``api-keys`` in it is the default of ``api_key_file``."""
 
     model: str = "moonshine-tiny"
     threads: int = Field(0, ge=0, le=256)
-    """Threads of one model step; 0 takes as many as there are cores, at most four."""
+    """Threads of one model step; 0 takes as many as there are cores for the process, at most four."""
     vad: Literal["webrtc", "silero"] = "webrtc"
 
     api_keys: Names = ()
@@ -102,4 +115,4 @@ class Settings(BaseModel):
 
     @property
     def moonshine(self) -> MoonshineSettings:
-        return MoonshineSettings(threads=self.threads or min(4, os.cpu_count() or 1))
+        return MoonshineSettings(threads=self.threads or min(4, _cores()))

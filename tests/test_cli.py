@@ -128,6 +128,7 @@ def test_version_and_help(run: Run) -> None:
         (["serve", "--port", "70000"], "65535"),
         (["transcribe"], "Missing argument"),
         (["transcribe", "a.wav", "b.wav", "--format", "srt"], "several files as srt need a folder"),
+        (["transcribe", "a.wav", "b/a.wav", "--output", "o"], "two files of the same name"),
         (["listen", "--file", "nowhere.wav"], "file 'nowhere.wav' does not exist"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_protocol.errors import ErrorCode, StreamError
-from stream_server.auth import KeyRing, key_of_header
+from stream_server.auth import KeyRing, key_of_header, read_key_file
 from stream_server.limits import SessionLimit
 
 
@@ -97,3 +99,21 @@ def test_a_key_ring() -> None:
         ring.authenticate("two")
     assert KeyRing([]).is_open
     KeyRing([]).authenticate(None)
+
+
+def test_as_many_may_be_undecided_as_there_are_sessions() -> None:
+    limit = SessionLimit(2, most_per_key=0, retry_after=3)
+    limit.arrive()
+    limit.arrive()
+    with pytest.raises(StreamError) as caught:
+        limit.arrive()
+    assert caught.value.code is ErrorCode.CAPACITY_FULL
+    limit.settle()
+    limit.arrive()
+    assert limit.arriving == 2
+
+
+def test_a_key_file_written_by_a_windows_editor(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("first\nsecond\n", encoding="utf-8-sig")
+    assert read_key_file(path) == ["first", "second"]

@@ -36,7 +36,7 @@ def what_is_kept(made: Driven) -> tuple[object, ...]:
         len(lane.channel.segmenter._audio) <= 4 * SAMPLE_RATE,
         len(lane.arrivals) <= 4096,
         lane.channel.undetected,
-        made.session.unfinished,
+        len(made.session._segments),
         len(made.session._waits),
         len(planner._segments),
         planner.backlog,

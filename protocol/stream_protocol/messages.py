@@ -145,7 +145,7 @@ class Configure(Message):
     silence_threshold_sec: SilenceSec | None = None
     """As in init, from now on, the open segment included."""
     max_segment_sec: SegmentSec | None = None
-    """As in init, from now on, the open segment included."""
+    """As in init, from the next segment on."""
     partials: bool | None = None
     """As in init, from now on."""
     words: bool | None = None

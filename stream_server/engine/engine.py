@@ -21,7 +21,6 @@ from stream_server.engine.slots import Slot, SlotPool
 from stream_server.engine.work import (
     SAMPLE_RATE,
     Command,
-    ConfigureStream,
     EngineFullError,
     Failure,
     Hypothesis,
@@ -70,9 +69,6 @@ class EngineStream:
     def submit(self, commands: Sequence[Command]) -> None:
         """Hand over commands, in order."""
         self._engine.submit(self, commands)
-
-    def configure(self, options: StreamOptions) -> None:
-        self.submit([ConfigureStream(options)])
 
     @property
     def is_behind(self) -> bool:

@@ -28,8 +28,7 @@ class Priority(IntEnum):
 class StreamOptions:
     """What one caller asks of the recognizer.
 
-    ``partial_samples``: how often a partial may come; None for no partials. ``silence_samples``: the longest pause
-    inside a segment.
+    ``partial_samples``: how often a partial may come; None for no partials.
     """
 
     language: str

@@ -66,7 +66,7 @@ async def readyz(service: Served, response: Response) -> Readiness:
     elif not service.engine.is_alive:
         status = "engine stopped"
     response.status_code = 200 if status == "ready" else 503
-    return Readiness(status=status, sessions=len(service.registry), max_sessions=service.limit.most)
+    return Readiness(status=status, sessions=service.limit.taken, max_sessions=service.limit.most)
 
 
 @router.get("/v1/models", tags=["models"], dependencies=[Depends(require_key)])
@@ -80,5 +80,5 @@ async def models(service: Served) -> ModelList:
 @router.get("/metrics", tags=["operations"], response_class=Response)
 async def metrics(service: Served) -> Response:
     """Prometheus metrics."""
-    service.metrics.sessions.set(len(service.registry))
+    service.metrics.sessions.set(service.limit.taken)
     return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

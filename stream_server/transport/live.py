@@ -19,9 +19,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_protocol.codec import encode_event
+from stream_protocol.codec import decode_audio, decode_message, encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.events import Error, Event, Warning, WarningCode
+from stream_protocol.messages import Frame
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.work import SAMPLE_RATE, EngineFullError, Outcome
 from stream_server.session import WARNING_INTERVAL, Session, State, internal_error
@@ -135,6 +136,10 @@ class LiveSession:
     def is_attached(self) -> bool:
         return self._outbox is not None
 
+    def is_attached_to(self, outbox: Outbox) -> bool:
+        """Whether this socket is still the session's: another may have taken over."""
+        return self._outbox is outbox
+
     def attach(self, outbox: Outbox, *, ignored: tuple[str, ...] = (), last_seq: int | None = None) -> None:
         """Give the session a socket; ``last_seq`` is the last event a resuming client has seen.
 
@@ -187,6 +192,9 @@ class LiveSession:
 
     async def receive_text(self, text: str, source: Outbox) -> None:
         """A text frame; as `receive_bytes`."""
+        if len(text) > SLICE_BYTES and (audio := _audio_of(text)):
+            await self.receive_bytes(audio, source)
+            return
         await self._caught_up()
         if self._outbox is not source:
             return
@@ -311,6 +319,15 @@ class LiveSession:
         if self._outbox is not None:
             self._outbox.finish(self.session.close_code or 1000)
         self._on_closed(self)
+
+
+def _audio_of(text: str) -> bytes | None:
+    """The audio of a JSON frame, so that much of it can be worked off in pieces; None for anything else."""
+    try:
+        message = decode_message(text)
+        return decode_audio(message) if isinstance(message, Frame) else None
+    except ClientError:
+        return None  # the session says what is wrong with it
 
 
 def error_event(error: StreamError) -> Event:

@@ -71,13 +71,26 @@ class Registry:
         logger.info("session started", extra={"session_id": session.id, "dtype": config.audio.dtype})
         return live
 
-    def find(self, session_id: str, resume_token: str | None) -> LiveSession:
+    def check_admission(self) -> None:
+        """Whether a socket may come in before it has said what for. On a full server it may, where somebody has lost
+        his: he holds the place that refuses him.
+
+        Raises:
+            ServerError: ``SERVER_DRAINING`` or ``CAPACITY_FULL``.
+        """
+        try:
+            self._limit.check()
+        except ServerError as error:
+            if error.code is not ErrorCode.CAPACITY_FULL or all(live.is_attached for live in self._open()):
+                raise
+
+    def find(self, session_id: str | None, resume_token: str | None) -> LiveSession:
         """The session to resume.
 
         Raises:
             ClientError: ``SESSION_NOT_FOUND``: unknown, its window has passed, or the token is not its own.
         """
-        live = self._sessions.get(session_id)
+        live = self._sessions.get(session_id or "")
         token = (resume_token or "").encode()
         if live is not None and live.expired(self._resume_window):
             self.forget(live)

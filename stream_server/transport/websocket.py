@@ -41,18 +41,21 @@ async def stream(websocket: WebSocket) -> None:
     try:
         if key is not None:
             service.keys.authenticate(key)
-        service.limit.check()
+        service.registry.check_admission()
+        service.limit.arrive()
     except StreamError as error:
         await websocket.send_denial_response(denial(error))
         return
-    await websocket.accept()
+    connection = _Connection(websocket, service, key)
     service.metrics.connections.inc()
     try:
-        await _Connection(websocket, service, key).run()
+        await websocket.accept()
+        await connection.run()
     except WebSocketDisconnect:
         pass
     finally:
         service.metrics.connections.dec()
+        connection.settle()
 
 
 def denial(error: StreamError) -> Response:
@@ -71,23 +74,33 @@ class _Connection:
         self._websocket = websocket
         self._service = service
         self._key = key
+        self._is_arriving = True
+
+    def settle(self) -> None:
+        """It is known what the connection came for. Idempotent."""
+        if self._is_arriving:
+            self._is_arriving = False
+            self._service.limit.settle()
 
     async def run(self) -> None:
         outbox = Outbox(self._service.settings.max_unsent_events)
         try:
             live = await self._open(outbox)
         except StreamError as error:
+            self.settle()
             await self._refuse(error)
             return
+        self.settle()
         writer = asyncio.create_task(self._write(live, outbox))
         reader = asyncio.create_task(self._read(live, outbox))
         overflow = asyncio.create_task(outbox.overflowed.wait())
         try:
             await asyncio.wait((reader, writer, overflow), return_when=asyncio.FIRST_COMPLETED)
             if overflow.done():  # the writer can say why, unless the socket takes nothing any more
+                logger.warning("the client does not read its events", extra={"session_id": live.session.id})
                 await asyncio.wait((writer,), timeout=LAST_WORDS)
             gone = reader.done() and (self._gone_on_purpose(reader) or not live.session.is_resumable)
-            if gone and not live.closed.is_set():
+            if gone and live.is_attached_to(outbox) and not live.closed.is_set():
                 self._service.registry.forget(live)
         finally:
             for task in (reader, writer, overflow):
@@ -105,7 +118,7 @@ class _Connection:
         init = await self._read_init()
         key = self._key or self._websocket.query_params.get("token") or init.api_key
         service.keys.authenticate(key)
-        if init.session_id is not None and init.resume_token is not None:
+        if init.session_id is not None or init.resume_token is not None:
             live = service.registry.find(init.session_id, init.resume_token)
             live.attach(outbox, last_seq=init.last_seq)
             return live
@@ -139,7 +152,6 @@ class _Connection:
         while (item := await outbox.get()) is not None:
             await self._websocket.send_text(item.text)
         if outbox.overflowed.is_set():
-            logger.warning("session %s: the client does not read its events; closing", live.session.id)
             with suppress(TimeoutError):  # its socket is full; `StreamProtocol` cuts it off
                 async with asyncio.timeout(1.0):
                     await self._close(ERROR_TABLE[ErrorCode.TIMEOUT].close_code, "events are not being read")

@@ -136,3 +136,38 @@ async def test_ended_sessions_are_kept_for_those_who_missed_the_end() -> None:
             resumed = await again(server, caller)
             closes.append(await resumed.rest())
     assert closes == [4010, 4010, 1000, 1000, 1000, 1000]
+
+
+async def test_a_full_server_lets_those_back_in_who_lost_their_connection() -> None:
+    async with running_server(FakeRecognizer(), max_sessions=1) as server:
+        caller = await call(server.ws_url, INIT)
+        await caller.until("ready")
+        await cut(caller)
+        while any(live.is_attached for live in server.service.registry._open()):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        stranger = await call(server.ws_url, INIT)
+        assert (await stranger.until("error"))["code"] == "CAPACITY_FULL"
+        resumed = await again(server, caller)
+        assert (await resumed.until("ready"))["resumed"]
+        await resumed.send("END")
+        assert await resumed.rest() == 1000
+
+
+async def test_the_close_of_a_connection_that_was_replaced_does_no_harm() -> None:
+    async with running_server(FakeRecognizer()) as server:
+        for _ in range(10):
+            caller = await call(server.ws_url, INIT)
+            await caller.until("ready")
+            resumed = await again(server, caller)
+            await caller.socket.close(1000)
+            assert (await resumed.until("ready"))["resumed"]
+            await resumed.send("END")
+            assert await resumed.rest() == 1000
+            assert resumed.of("done")
+
+
+@pytest.mark.parametrize("half", [{"session_id": "nobody"}, {"resume_token": "nothing"}])
+async def test_half_of_a_resume_is_no_new_session(half: dict[str, str]) -> None:
+    async with running_server(FakeRecognizer()) as server:
+        caller = await call(server.ws_url, INIT | half)
+        assert (await caller.until("error"))["code"] == "SESSION_NOT_FOUND"

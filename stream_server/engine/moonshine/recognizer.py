@@ -245,9 +245,11 @@ class MoonshineRecognizer:
 def _prepared(attempt: _Attempt) -> Hypothesis | None:
     """The final that a preview has worked out already, if the segment did end there."""
     preview = attempt.state.preview
-    if attempt.task.kind is Kind.FINAL and preview is not None and preview[0] == len(attempt.task.audio):
-        return preview[1]
-    return None
+    if attempt.task.kind is not Kind.FINAL or preview is None or preview[0] != len(attempt.task.audio):
+        return None
+    if attempt.task.options.words and preview[1].words is None:  # they were not asked for then
+        return None
+    return preview[1]
 
 
 def _mean(logprobs: Sequence[float]) -> float:

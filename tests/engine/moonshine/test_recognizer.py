@@ -75,6 +75,14 @@ def test_what_is_stable_stays() -> None:
     assert len(hypotheses[-3].text) > hypotheses[-3].stable_chars > 0
 
 
+def test_words_asked_for_after_a_preview_come_all_the_same() -> None:
+    caller = stream()
+    read(caller, SPEECH, Kind.PREVIEW, words=False)
+    final = read(caller, SPEECH, words=True)
+    assert final.words
+    assert " ".join(word.word for word in final.words) == final.text
+
+
 def test_partials_change_nothing() -> None:
     """Which partials there is time for depends on the load: what is committed, and the final, must not."""
     plain, busy = stream(), stream()
