@@ -33,7 +33,7 @@ from stream_protocol import events as wire
 from stream_protocol.codec import decode_audio, decode_message
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.messages import PROTOCOL_VERSION, Configure, End, Flush, Frame, Keepalive
-from stream_protocol.transcript import Word, join_text
+from stream_protocol.transcript import join_text
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.front import AudioFront
 from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentPaused, SegmentStarted
@@ -50,13 +50,11 @@ from stream_server.engine.work import (
     OpenSegment,
     Outcome,
     PauseSegment,
-    Result,
     Thinned,
-    TimedWord,
 )
 from stream_server.session_config import SessionConfig
+from stream_server.session_segment import SessionSegment
 
-SAMPLES_PER_MS = SAMPLE_RATE // 1000
 ACK_INTERVAL = 1.0
 """Seconds of audio between two ``ack`` events."""
 
@@ -74,19 +72,6 @@ class State(Enum):
     OPEN = auto()
     ENDING = auto()
     CLOSED = auto()
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A segment on its way from `speech_start` to `final_segment`; positions in samples of its channel."""
-
-    channel: int
-    start: int
-    speech: int
-    sure: int  # audio before it cannot be cut off any more
-    speech_end: int = 0
-    silence: int = 0
-    ended_at: float | None = None  # when speech_end was decided
 
 
 @dataclass(slots=True)
@@ -142,7 +127,7 @@ class Session:
             dtype=config.audio.dtype, sample_rate=config.audio.sample_rate, channels=config.audio.channels
         )
         self._lanes: dict[int, _Lane] = {}
-        self._segments: dict[int, _Segment] = {}
+        self._segments: dict[int, SessionSegment] = {}
         self._texts: list[tuple[int, int, str]] = []  # (speech, channel, text) of every final
         self._waits: dict[int, _Wait] = {}
         self._error: StreamError | None = None
@@ -273,13 +258,16 @@ class Session:
         if isinstance(outcome, Failure):
             self.abort(internal_error(self.id))
         elif outcome.is_final:
-            self._emit_final(segment, outcome, now)
+            self._texts.append((segment.speech, segment.channel, outcome.hypothesis.text))
+            final = segment.final_event(self._number(), outcome, now, with_words=self.config.words)
+            self._events.append(final)
             del self._segments[outcome.segment_id]
             for wait in self._waits.values():
                 wait.segments.discard(outcome.segment_id)
             self._settle(now)
         elif segment.ended_at is None and outcome.hypothesis.text and self.config.partials:
-            self._emit_partial(segment, outcome, now)
+            arrived = self._lanes[segment.channel].arrived(outcome.end, now)
+            self._events.append(segment.partial_event(self._number(), outcome, now - arrived))
 
     def tick(self, now: float) -> None:
         """Look at the clock."""
@@ -380,16 +368,10 @@ class Session:
                     self._next_segment += 1
                     self._total_segments += 1
                     sure = start + lane.channel.settings.sure_samples
-                    self._segments[lane.open] = _Segment(index, start, speech, sure)
+                    segment = SessionSegment(lane.open, index, start, speech, sure)
+                    self._segments[lane.open] = segment
                     self._commands.append((index, OpenSegment(lane.open, start, speech)))
-                    self._events.append(
-                        wire.SpeechStart(
-                            seq=self._number(),
-                            segment_id=lane.open,
-                            offset_ms=speech // SAMPLES_PER_MS,
-                            channel=index,
-                        )
-                    )
+                    self._events.append(segment.speech_start_event(self._number()))
                 case SegmentAudio():
                     assert lane.open is not None
                     self._commands.append((index, AppendAudio(event.samples, self._segments[lane.open].sure)))
@@ -398,16 +380,9 @@ class Session:
                 case SegmentEnded():
                     assert lane.open is not None
                     segment = self._segments[lane.open]
-                    segment.speech_end, segment.silence, segment.ended_at = event.speech_end, event.silence, now
+                    segment.end(event.speech_end, event.silence, now)
                     self._commands.append((index, CloseSegment(event.end)))
-                    self._events.append(
-                        wire.SpeechEnd(
-                            seq=self._number(),
-                            segment_id=lane.open,
-                            offset_ms=event.speech_end // SAMPLES_PER_MS,
-                            channel=index,
-                        )
-                    )
+                    self._events.append(segment.speech_end_event(self._number()))
                     lane.open = None
                 case Marker(number):
                     wait = self._waits[number]
@@ -427,45 +402,6 @@ class Session:
                 self._close_with(self._error)
             else:
                 self._emit_end(now)
-
-    def _emit_partial(self, segment: _Segment, result: Result, now: float) -> None:
-        hypothesis = result.hypothesis
-        arrived = self._lanes[segment.channel].arrived(result.end, now)
-        self._events.append(
-            wire.Partial(
-                seq=self._number(),
-                segment_id=result.segment_id,
-                text=hypothesis.text,
-                stable_chars=hypothesis.stable_chars,
-                language=hypothesis.language,
-                offset_ms=segment.speech // SAMPLES_PER_MS,
-                duration_ms=max(0, result.end - segment.speech) // SAMPLES_PER_MS,
-                audio_duration_sec=round((result.end - result.start) / SAMPLE_RATE, 3),
-                latency_ms=round(max(0.0, now - arrived) * 1000, 1),
-                channel=segment.channel,
-            )
-        )
-
-    def _emit_final(self, segment: _Segment, result: Result, now: float) -> None:
-        hypothesis = result.hypothesis
-        assert segment.ended_at is not None
-        self._texts.append((segment.speech, segment.channel, hypothesis.text))
-        self._events.append(
-            wire.FinalSegment(
-                seq=self._number(),
-                segment_id=result.segment_id,
-                text=hypothesis.text,
-                language=hypothesis.language,
-                offset_ms=segment.speech // SAMPLES_PER_MS,
-                duration_ms=(segment.speech_end - segment.speech) // SAMPLES_PER_MS,
-                audio_duration_sec=round((result.end - result.start) / SAMPLE_RATE, 3),
-                silence_duration_ms=segment.silence // SAMPLES_PER_MS,
-                confidence=round(hypothesis.confidence, 3),
-                words=_words(hypothesis.words) if self.config.words and hypothesis.words is not None else None,
-                latency_ms=round(max(0.0, now - segment.ended_at) * 1000, 1),
-                channel=segment.channel,
-            )
-        )
 
     def _emit_end(self, now: float) -> None:
         text = join_text(text for _, _, text in sorted(self._texts))
@@ -506,15 +442,3 @@ class Session:
 def internal_error(session_id: str) -> ServerError:
     """What a caller is told when the fault is ours; the log has the rest."""
     return ServerError(ErrorCode.INTERNAL_ERROR, f"internal error; please report session {session_id}")
-
-
-def _words(words: Sequence[TimedWord]) -> tuple[Word, ...]:
-    return tuple(
-        Word(
-            word=item.word,
-            start_ms=item.start // SAMPLES_PER_MS,
-            end_ms=item.end // SAMPLES_PER_MS,
-            confidence=round(item.confidence, 3),
-        )
-        for item in words
-    )

@@ -43,6 +43,7 @@ ENGINE_VALUES = ("stream_server.engine.work", "stream_server.engine.recognizer")
 SESSION = (
     "stream_server.session",
     "stream_server.session_config",
+    "stream_server.session_segment",
     "stream_server.channel",
     "stream_server.negotiation",
 )
