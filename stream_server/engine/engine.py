@@ -241,7 +241,7 @@ class Engine:
                     self.statistics.stale += 1
                     continue
                 deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
-                stream.planner.finished(job)
+                stream.planner.finished(job, has_text=isinstance(outcome, Hypothesis) and bool(outcome.text))
         self._deliver(deliveries)
 
     def _deliver(self, deliveries: Iterable[tuple[Deliver, Outcome]]) -> None:

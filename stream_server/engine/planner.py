@@ -38,8 +38,8 @@ STEP_PATIENCE = 1.0
 """Seconds that a droppable step may be late. Beyond it the server is overloaded, and showing less is what helps."""
 
 EARLY = tuple(round(seconds * SAMPLE_RATE) for seconds in (0.35, 0.6, 0.7))
-"""Where, after speech begins, partials come besides the regular ones: the first words are awaited, and often the
-recognizer makes nothing yet of so little."""
+"""Where, after speech begins, partials come besides the regular ones until there is something to show: the first words
+are awaited, and often the recognizer makes nothing yet of so little."""
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class _Segment:
     stepped: int = 0  # up to where steps are planned, relative to start
     shown: int = 0  # up to where partials are planned, relative to start
     sure: int = 0  # audio before it cannot be cut off any more, relative to start
+    has_text: bool = False  # whether there is anything to show yet
     closed: bool = False
 
     def append(self, samples: Audio) -> None:
@@ -109,8 +110,9 @@ class Planner:
         segment = self._segments[job.segment_id]
         return segment.audio[job.start - segment.start : job.end - segment.start]
 
-    def finished(self, job: Job) -> None:
-        """The job has run; after the final the segment's audio is forgotten."""
+    def finished(self, job: Job, *, has_text: bool) -> None:
+        """The job has run, and the recognizer made something of it or not; after the final the audio is forgotten."""
+        self._segments[job.segment_id].has_text |= has_text
         if job.kind is Kind.FINAL:
             del self._segments[job.segment_id]
 
@@ -134,7 +136,7 @@ class Planner:
             segment.stepped += step
             segment.shown = segment.stepped
             jobs.append(self._job(segment, Kind.STEP, 0, segment.stepped, now))
-        early = any(segment.shown < segment.origin + mark <= segment.length for mark in EARLY)
+        early = not segment.has_text and any(segment.shown < segment.origin + mark <= segment.length for mark in EARLY)
         if early or segment.length - segment.shown >= interval:
             segment.shown = segment.length
             jobs.append(self._job(segment, Kind.PARTIAL, 0, segment.length, now))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.engine.planner import STEP_PATIENCE, Planner
+from stream_server.engine.planner import EARLY, STEP_PATIENCE, Planner
 from stream_server.engine.recognizer import Kind
 from stream_server.engine.scheduler import Job
 from stream_server.engine.work import (
@@ -148,7 +148,7 @@ def test_the_backlog_is_what_waits_for_finals() -> None:
     assert planner.backlog == 0
     (final,) = planner.apply(CloseSegment(4 * STEP), 0.0)
     assert planner.backlog == 4 * STEP
-    planner.finished(final)
+    planner.finished(final, has_text=True)
     assert planner.backlog == 0
     with pytest.raises(KeyError):
         planner.audio(final)
@@ -225,6 +225,18 @@ def test_whatever_is_commanded(segments: list[tuple[list[int], int, float, bool]
         else:
             assert all(job.start == position for job in jobs)
             assert all(job.end <= end for job in jobs if job.kind in (Kind.STEP, Kind.PREVIEW))
-        planner.finished(jobs[-1])
+        planner.finished(jobs[-1], has_text=True)
         position = end
     assert planner.backlog == 0
+
+
+@pytest.mark.parametrize("has_text", [False, True])
+def test_early_partials_come_until_there_is_something_to_show(has_text: bool) -> None:
+    planner = opened()
+    first, second, third = EARLY
+    (early,) = feed(planner, 0, first, first)
+    planner.finished(early, has_text=has_text)
+    later = [job for job in feed(planner, first, STEP + 1_000 + third, 400) if job.kind is Kind.PARTIAL]
+    assert early.kind is Kind.PARTIAL
+    assert bool([job for job in later if job.end <= third + 400]) is not has_text
+    assert first < second < third
