@@ -26,7 +26,7 @@ FINAL_PATIENCE = 10.0
 
 
 class Registry:
-    """Makes, finds and forgets live sessions. A session holds a place of ``limit`` until it is forgotten."""
+    """Makes, finds and forgets live sessions. A session holds a place of ``limit`` until it has ended."""
 
     def __init__(
         self,
@@ -46,9 +46,6 @@ class Registry:
         self._loop = loop
         self._sessions: dict[str, LiveSession] = {}
         self._sweeper = loop.create_task(self._sweep())
-
-    def __len__(self) -> int:
-        return len(self._sessions)
 
     def create(self, config: SessionConfig, key: str | None) -> LiveSession:
         """A new session for the caller with this API key.
