@@ -20,7 +20,8 @@ MADE := $(VENV)/made.stamp
 BASE := $(VENV)/base.stamp
 DEV  := $(VENV)/dev.stamp
 
-EVERYTHING := .[dev,bench]
+# The tests of the GPU engine run on a CPU, with the torch that constraints.txt names.
+EVERYTHING := .[dev,bench,torch]
 
 .PHONY: help install demo serve test lint format types docs-check bench clean
 
@@ -77,8 +78,8 @@ $(BASE): pyproject.toml | $(MADE)
 	@touch $@
 
 # silero-vad asks for torch, which would be gigabytes of CUDA; its weights run on ONNX Runtime, so it comes without.
-$(DEV): pyproject.toml | $(MADE)
-	@$(call install,the server and what the tests and benchmarks need,-e '$(EVERYTHING)')
+$(DEV): pyproject.toml tests/constraints.txt | $(MADE)
+	@$(call install,the server and what the tests and benchmarks need,-c tests/constraints.txt -e '$(EVERYTHING)')
 	@$(PIP) install --quiet --no-deps 'silero-vad>=6.2,<7'
 	@echo "Installed silero-vad as well, without torch"
 	@touch $(BASE) $@

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from stream_server.engine.moonshine.alignment import align_words
 from stream_server.engine.moonshine.asset import find_assets
-from stream_server.engine.moonshine.model import Model, Request
+from stream_server.engine.moonshine.model import Model
+from stream_server.engine.moonshine.request import Request
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 
 SAMPLE_RATE = 16000

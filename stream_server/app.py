@@ -42,22 +42,28 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     """The ASGI app. ``recognizer`` replaces the one the settings name; tests give a fake one.
 
     Raises:
-        KeyFileError, UnknownModelError, VadUnavailableError: from here, before anything is served.
+        KeyFileError, UnknownModelError, DeviceError, CheckpointError, VadUnavailableError: from here, before anything
+            is served.
     """
     keys = KeyRing(_keys(settings))
     detectors = _load_detectors(settings)
-    recognizer = recognizer or load_recognizer(settings.model, settings.moonshine)
+    recognizer = recognizer or load_recognizer(settings.model, settings.recognizer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         engine = Engine(recognizer, settings.engine)
         await loop.run_in_executor(None, engine.start)
+        if engine.max_streams < settings.max_sessions:
+            logger.warning("the device holds %d streams: so many sessions are taken at most", engine.max_streams)
         limit = SessionLimit(
-            settings.max_sessions, most_per_key=settings.max_sessions_per_key, retry_after=settings.retry_after
+            min(settings.max_sessions, engine.max_streams),
+            most_per_key=settings.max_sessions_per_key,
+            retry_after=settings.retry_after,
         )
         running = {name: Detector(model, loop) for name, model in detectors.items()}
-        registry = Registry(engine, running, settings.segmenter, limit, resume_window=settings.resume_window, loop=loop)
+        segmenter = settings.segmenter_for(engine.info)
+        registry = Registry(engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop)
         app.state.service = Service(settings, engine, registry, limit, keys, Metrics(engine), tuple(detectors))
         if keys.is_open:
             logger.warning("no API keys are set: anyone who can reach this server may use it (--api-key-file)")

@@ -52,6 +52,9 @@ class LogLevel(StrEnum):
 
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Model to use; the command `models` lists them.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="Where the model runs: auto, cpu, cuda or cuda:n.", show_default="auto")
+]
 LanguageOption = Annotated[str, typer.Option("--language", help="Language spoken, such as en, or auto.")]
 ApiKeyOption = Annotated[
     str | None,
@@ -105,6 +108,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for what outlives a restart.")] = None,
     model: ModelOption = None,
+    device: DeviceOption = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File of API keys, one a line.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Live sessions at once; more are refused.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="How much to log.")] = None,
@@ -119,6 +123,7 @@ def serve(
         port=port,
         data_dir=data_dir,
         model=model,
+        device=device,
         api_key_file=api_key_file,
         max_sessions=max_sessions,
         log_level=log_level.value if log_level else None,
@@ -134,6 +139,7 @@ def transcribe(
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to; - is the terminal.")] = "-",
     language: LanguageOption = "auto",
     model: ModelOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Transcribe recordings here, without a server."""
     from stream_server.formats import render
@@ -147,7 +153,7 @@ def transcribe(
     failed = 0
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with (
-        Transcriber(Settings.load(model=model)) as transcriber,
+        Transcriber(Settings.load(model=model, device=device)) as transcriber,
         Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress,
     ):
         for file in files:
@@ -199,6 +205,7 @@ def demo(
     file: FileOption = None,
     seconds: SecondsOption = None,
     model: ModelOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a server, play a recording into it at real speed, and show the captions and how long they took."""
@@ -208,7 +215,7 @@ def demo(
 
     recording = file or find_demo()
     source = recording_source(recording.name, read_pcm(recording, seconds))
-    transcript, latency = asyncio.run(_demo(source, model, as_json))
+    transcript, latency = asyncio.run(_demo(source, _served(model, device), as_json))
     if as_json:
         print(json.dumps({"text": transcript.text, "latency": latency.to_dict()}))
         return
@@ -237,29 +244,37 @@ def bench(
     seconds: Annotated[float, typer.Option(min=1, help="Length of each step.")] = 30.0,
     streams: Annotated[int, typer.Option(min=1, help="The most streams to try.")] = 256,
     model: ModelOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find how many live streams a server carries before finals come more than a second late."""
     from stream_server.recording import find_demo, read_pcm
 
-    steps = asyncio.run(_bench(url, api_key, read_pcm(file or find_demo()), seconds, streams, model, as_json))
+    pcm = read_pcm(file or find_demo())
+    steps = asyncio.run(_bench(url, api_key, pcm, seconds, streams, _served(model, device), as_json))
     held = [step.streams for step in steps if step.holds]
     print(json.dumps({"capacity": max(held, default=0), "steps": [step.result for step in steps]}))
 
 
-async def _demo(source: Source, model: str | None, as_json: bool) -> tuple[Transcript, LatencySummary]:
+async def _demo(source: Source, options: tuple[str, ...], as_json: bool) -> tuple[Transcript, LatencySummary]:
     from stream_server.child import running_server
     from stream_server.listen import caption
 
     async with AsyncExitStack() as stack:
         with err.status("starting a server"):
-            address = await stack.enter_async_context(running_server(*_given("--model", model)))
+            address = await stack.enter_async_context(running_server(*options))
         say(f"playing {source.name} into ws://{address}/ws")
         return await caption(source, f"ws://{address}/ws", out, as_json=as_json)
 
 
 async def _bench(
-    url: str | None, api_key: str | None, pcm: bytes, seconds: float, streams: int, model: str | None, as_json: bool
+    url: str | None,
+    api_key: str | None,
+    pcm: bytes,
+    seconds: float,
+    streams: int,
+    served: tuple[str, ...],
+    as_json: bool,
 ) -> list[Step]:
     from stream_server.capacity import counts, heading, measure
     from stream_server.child import running_server
@@ -271,7 +286,7 @@ async def _bench(
         write_wav(file, pcm)
         if url is None:
             with err.status("starting a server"):
-                options = ("--max-sessions", str(streams + 1), *_given("--model", model))
+                options = ("--max-sessions", str(streams + 1), *served)
                 url = f"ws://{await stack.enter_async_context(running_server(*options))}/ws"
         say(f"{seconds:g} s of live speech in each of N streams to {url}")
         if not as_json:
@@ -283,8 +298,10 @@ async def _bench(
     return steps
 
 
-def _given(option: str, value: str | None) -> tuple[str, ...]:
-    return () if value is None else (option, value)
+def _served(model: str | None, device: str | None) -> tuple[str, ...]:
+    """The options of a server of our own."""
+    given = (("--model", model), ("--device", device))
+    return tuple(part for option, value in given if value is not None for part in (option, value))
 
 
 def _write(text: str, file: Path, files: list[Path], extension: str, output: str) -> None:

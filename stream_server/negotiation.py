@@ -8,6 +8,7 @@ from stream_protocol.audio_format import AudioFormat
 from stream_protocol.errors import ClientError, ErrorCode
 from stream_protocol.messages import Init
 from stream_server.engine.recognizer import RecognizerInfo
+from stream_server.engine.work import SAMPLE_RATE
 from stream_server.session_config import SessionConfig
 
 AUTO = "auto"
@@ -31,7 +32,7 @@ def negotiate(init: Init, model: RecognizerInfo, vads: Sequence[str]) -> Session
         model=model.name,
         language=_language(init.language, model),
         audio=AudioFormat.parse(init.dtype, init.sample_rate, init.channels),
-        chunk_size_sec=init.chunk_size_sec,
+        chunk_size_sec=chunk_size(init.chunk_size_sec, model),
         silence_threshold_sec=init.silence_threshold_sec,
         max_segment_sec=min(init.max_segment_sec, model.max_segment_sec),
         partials=init.partials,
@@ -42,6 +43,11 @@ def negotiate(init: Init, model: RecognizerInfo, vads: Sequence[str]) -> Session
         keyterms=tuple(init.keyterms) if model.keyterms else (),
         acks=init.acks,
     )
+
+
+def chunk_size(asked: float, model: RecognizerInfo) -> float:
+    """Seconds between partials, as near to what was asked for as the model can: a streaming one has its own sizes."""
+    return model.chunk(round(asked * SAMPLE_RATE)) / SAMPLE_RATE if model.kind == "streaming" else asked
 
 
 def ignored_fields(init: Init, model: RecognizerInfo) -> tuple[str, ...]:

@@ -47,11 +47,13 @@ from stream_server.engine.work import (
     Command,
     ConfigureStream,
     Failure,
+    Lost,
     OpenSegment,
     Outcome,
     PauseSegment,
     Thinned,
 )
+from stream_server.negotiation import chunk_size
 from stream_server.session_config import SessionConfig
 from stream_server.session_segment import SessionSegment
 
@@ -60,6 +62,9 @@ ACK_INTERVAL = 1.0
 
 WARNING_INTERVAL = 10.0
 """Seconds between two warnings of the same kind."""
+
+RESTART_SEC = 5.0
+"""Seconds after which a caller may try again when the engine has failed."""
 
 MAX_FLUSHES = 1000
 """Flushes that may wait for their finals; more is a client that does not wait for answers."""
@@ -76,10 +81,14 @@ class State(Enum):
 
 @dataclass(slots=True)
 class _Lane:
-    """One channel, the segment open in it, and when which of its audio arrived."""
+    """One channel, the segment open in it, and when which of its audio arrived.
+
+    ``cut_at``: where the last segment ended in the midst of speech; None when it ended in a silence.
+    """
 
     channel: Channel
     open: int | None = None
+    cut_at: int | None = None
     arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=4096))
 
     def arrived(self, position: int, now: float) -> float:
@@ -252,6 +261,9 @@ class Session:
         if isinstance(outcome, Thinned):
             self._warn_of_thinning(now)
             return
+        if isinstance(outcome, Lost):
+            self.abort(engine_lost())
+            return
         segment = self._segments.get(outcome.segment_id)
         if self.state is State.CLOSED or segment is None:
             return
@@ -348,6 +360,8 @@ class Session:
         changes = {name: getattr(message, name) for name in known}
         if "keyterms" in changes:
             changes["keyterms"] = tuple(changes["keyterms"]) if self._model.keyterms else ()
+        if "chunk_size_sec" in changes:
+            changes["chunk_size_sec"] = chunk_size(changes["chunk_size_sec"], self._model)
         if "max_segment_sec" in changes:
             changes["max_segment_sec"] = min(changes["max_segment_sec"], self._model.max_segment_sec)
         self.config = replace(self.config, **changes)
@@ -370,7 +384,7 @@ class Session:
                     sure = start + lane.channel.settings.sure_samples
                     segment = SessionSegment(lane.open, index, start, speech, sure)
                     self._segments[lane.open] = segment
-                    self._commands.append((index, OpenSegment(lane.open, start, speech)))
+                    self._commands.append((index, OpenSegment(lane.open, start, speech, follows=start == lane.cut_at)))
                     self._events.append(segment.speech_start_event(self._number()))
                 case SegmentAudio():
                     assert lane.open is not None
@@ -383,7 +397,7 @@ class Session:
                     segment.end(event.speech_end, event.silence, now)
                     self._commands.append((index, CloseSegment(event.end)))
                     self._events.append(segment.speech_end_event(self._number()))
-                    lane.open = None
+                    lane.open, lane.cut_at = None, event.end if event.silence == 0 else None
                 case Marker(number):
                     wait = self._waits[number]
                     wait.channels.discard(index)
@@ -437,6 +451,11 @@ class Session:
     def _number(self) -> int:
         self._seq += 1
         return self._seq
+
+
+def engine_lost() -> ServerError:
+    """What a caller is told when the device has failed: another server, or this one started anew, will serve."""
+    return ServerError(ErrorCode.SERVER_DRAINING, "the speech engine failed; connect again", retry_after=RESTART_SEC)
 
 
 def internal_error(session_id: str) -> ServerError:

@@ -38,6 +38,7 @@ class SessionConfig:
         return StreamOptions(
             language=self.language,
             partial_samples=round(self.chunk_size_sec * SAMPLE_RATE) if self.partials else None,
+            chunk_samples=round(self.chunk_size_sec * SAMPLE_RATE),
             words=self.words,
             keyterms=self.keyterms,
         )

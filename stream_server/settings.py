@@ -16,9 +16,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import EngineSettings
+from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.moonshine.recognizer import MoonshineSettings
+from stream_server.engine.recognizer import RecognizerInfo
+from stream_server.engine.registry import RecognizerSettings
+from stream_server.engine.work import SAMPLE_RATE
 
 PREFIX = "STREAM_SERVER_"
+
+STREAMING_CUT = SAMPLE_RATE // 2
 
 
 class SettingsError(Exception):
@@ -56,6 +62,11 @@ class Settings(BaseModel):
     """Where the server keeps its files; ``api-keys`` in it is the default of ``api_key_file``."""
 
     model: str = "moonshine-tiny"
+    """A name that the command ``models`` lists, a folder with a checkpoint, or a repository of the Hugging Face hub."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Where the model runs: ``auto`` is the first GPU that can be used, else the CPU."""
+    graph_memory: int = Field(8 * 2**30, ge=0)
+    """GPU memory that captured steps of a streaming model may take."""
     threads: int = Field(0, ge=0, le=256)
     """Threads of one model step; 0 takes as many as there are cores for the process, at most four."""
     vad: Literal["webrtc", "silero"] = "webrtc"
@@ -109,10 +120,16 @@ class Settings(BaseModel):
         # A caller may send several channels, and each is a stream of its own.
         return EngineSettings(max_streams=2 * self.max_sessions + 8, max_backlog_sec=self.max_backlog)
 
-    @property
-    def segmenter(self) -> SegmenterSettings:
-        return SegmenterSettings()
+    def segmenter_for(self, model: RecognizerInfo) -> SegmenterSettings:
+        """How speech is cut for this model. A streaming one goes on across a forced cut, so the place matters little,
+        and audio that may still be cut off must wait: so the cut is looked for in less of it."""
+        return SegmenterSettings(cut_window=STREAMING_CUT) if model.kind == "streaming" else SegmenterSettings()
 
     @property
-    def moonshine(self) -> MoonshineSettings:
-        return MoonshineSettings(threads=self.threads or min(4, _cores()))
+    def recognizer(self) -> RecognizerSettings:
+        return RecognizerSettings(
+            device=self.device,
+            max_streams=self.engine.max_streams,
+            moonshine=MoonshineSettings(threads=self.threads or min(4, _cores())),
+            fastconformer=FastConformerSettings(graph_bytes=self.graph_memory),
+        )

@@ -27,6 +27,8 @@ from stream_server.negotiation import negotiate
 from stream_server.session import Session, State
 from stream_server.settings import Settings
 
+LONGEST_CHUNK_SEC = 5.0
+
 Progress = Callable[[float], None]
 """Called with the share of the file that has been read, from 0 to 1."""
 
@@ -39,9 +41,9 @@ class Transcriber:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._vad = load_vad(settings.vad, VadSettings())
-        self._engine = Engine(load_recognizer(settings.model, settings.moonshine), settings.engine)
+        self._engine = Engine(load_recognizer(settings.model, settings.recognizer), settings.engine)
+        self._segmenter = settings.segmenter_for(self._engine.info)
         self._engine.start()
 
     def __enter__(self) -> Transcriber:
@@ -61,10 +63,12 @@ class Transcriber:
             OSError: the file cannot be read.
         """
         duration = probe(path).duration_sec
-        config = negotiate(Init(language=language, partials=False), self._engine.info, (self._vad.name,))
+        # Nobody waits for the next word here, so a streaming model may take its longest chunks: they are the surest.
+        init = Init(language=language, partials=False, chunk_size_sec=LONGEST_CHUNK_SEC)
+        config = negotiate(init, self._engine.info, (self._vad.name,))
         config = replace(config, audio=AudioFormat("float32", SAMPLE_RATE, 1))
         session = Session(
-            path.name, config, self._vad, self._settings.segmenter, model=self._engine.info, now=time.monotonic()
+            path.name, config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic()
         )
         results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         stream = self._engine.open(replace(config.stream_options(), priority=Priority.BATCH), results.put)

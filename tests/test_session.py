@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_protocol.events import Warning, WarningCode
-from stream_server.engine.work import SAMPLE_RATE, Failure, Thinned
+from stream_server.engine.work import SAMPLE_RATE, Failure, Lost, Thinned
 from stream_server.session import MAX_FLUSH_ID, MAX_FLUSHES, State
 from tests.support.driven import LOUD, Driven, LoudnessVad
 from tests.support.fake import FakeRecognizer, spoken
@@ -104,6 +104,39 @@ def test_promise_2_stable_prefix_with_the_real_model(name: str, seconds: int) ->
     assert len(partials) > 2 * seconds
     assert sum(partial["stable_chars"] > 0 for partial in partials) > len(partials) / 4, "stable text is trivially late"
     assert max(partial["stable_chars"] for partial in partials) > 20
+
+
+def test_a_segment_follows_where_speech_was_cut_and_not_after_a_pause() -> None:
+    recognizer = FakeRecognizer.streaming()
+    made = driven(recognizer, max_segment_sec=5)
+    made.play(sound(12.0, -2.0, 1.0))  # three forced cuts, a pause
+    made.send({"type": "flush"})  # amid speech
+    made.play(sound(1.0, -2.0))
+    made.end()
+    assert [follows for _, follows in recognizer.openings] == [False, True, True, True, False, True]
+
+
+def test_the_chunk_size_in_force_is_one_that_the_model_has() -> None:
+    recognizer = FakeRecognizer.streaming(chunks=(1280, 8960, 17920))
+    made = driven(recognizer, chunk_size_sec=0.5)
+    made.play(sound(1.0, -1.0))
+    made.send({"type": "configure", "chunk_size_sec": 5})
+    made.play(sound(1.0, -1.0))
+    made.end()
+    echoes = [event["config"]["chunk_size_sec"] for event in made.of("ready", "configured")]
+    assert echoes == [0.56, 1.12]
+    assert [chunk for chunk, _ in recognizer.openings] == [8960, 17920]
+
+
+def test_when_the_engine_is_lost_the_caller_is_told_to_come_again() -> None:
+    made = driven(eager=False)
+    made.play(sound(1.0))
+    made.session.receive_outcome(Lost("the device failed"), 0.0)
+    made.tick(0.0)
+    error = made.events[-1]
+    assert (error["type"], error["code"]) == ("error", "SERVER_DRAINING")
+    assert error["retry_after"] > 0
+    assert made.session.close_code == 1012
 
 
 @pytest.mark.parametrize("inline", [True, False])

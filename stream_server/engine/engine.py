@@ -2,8 +2,9 @@
 
 The thread waits on a condition, takes a batch from the scheduler, lets the recognizer decode it and delivers the
 results. It is the only thread that touches the recognizer. A batch that fails is retried one by one, so that a poisoned
-stream gets a `Failure` and the others their results. The engine knows nothing of asyncio: `deliver` is called in its
-thread and must only hand the outcome over.
+stream gets a `Failure` and the others their results. When the device itself fails, every stream gets `Lost` and the
+thread ends: nothing but a new process can help. The engine knows nothing of asyncio: `deliver` is called in its thread
+and must only hand the outcome over.
 """
 
 from __future__ import annotations
@@ -15,15 +16,25 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from stream_server.engine.planner import Planner
-from stream_server.engine.recognizer import Kind, Recognizer, RecognizerInfo, Stream, Task
+from stream_server.engine.recognizer import (
+    DeviceLostError,
+    DeviceMemoryError,
+    Kind,
+    Recognizer,
+    RecognizerInfo,
+    Stream,
+    Task,
+)
 from stream_server.engine.scheduler import Job, Scheduler
 from stream_server.engine.slots import Slot, SlotPool
 from stream_server.engine.work import (
     SAMPLE_RATE,
     Command,
     EngineFullError,
+    EngineLostError,
     Failure,
     Hypothesis,
+    Lost,
     Outcome,
     Result,
     StreamOptions,
@@ -65,6 +76,7 @@ class EngineStream:
         self.planner = planner
         self.state = state
         self.deliver = deliver
+        self.shown: Hypothesis | None = None  # the last one that was delivered
 
     def submit(self, commands: Sequence[Command]) -> None:
         """Hand over commands, in order."""
@@ -94,8 +106,9 @@ class Engine:
         self._clock = clock
         info = recognizer.info
         self._scheduler = Scheduler(max_jobs=info.max_batch, max_samples=info.max_step_samples)
-        self._slots = SlotPool(settings.max_streams)
+        self._slots = SlotPool(min(settings.max_streams, info.max_streams or settings.max_streams))
         self._streams: dict[Slot, EngineStream] = {}
+        self._lost: str | None = None
         self._condition = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -122,8 +135,18 @@ class Engine:
         return self._scheduler.coalesced + self._scheduler.expired
 
     @property
+    def max_streams(self) -> int:
+        """How many streams there may be at once."""
+        return self._slots.size
+
+    @property
+    def lost(self) -> str | None:
+        """Why the device can no longer be used; None while it can."""
+        return self._lost
+
+    @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive() and self._lost is None
 
     def start(self) -> None:
         """Warm the recognizer up and start the device thread."""
@@ -143,8 +166,11 @@ class Engine:
 
         Raises:
             EngineFullError: ``max_streams`` are open.
+            EngineLostError: the device has failed.
         """
         with self._condition:
+            if self._lost is not None:
+                raise EngineLostError(self._lost)
             if self._stopping:
                 raise EngineFullError("the engine is stopping")
             slot = self._slots.acquire()
@@ -183,11 +209,25 @@ class Engine:
         self._deliver((deliver, Thinned()) for deliver in thinned)
         if batch:
             began = self._clock()
-            self._finish(batch, self._decode(batch), self._clock() - began)
+            try:
+                outcomes = self._decode(batch)
+            except DeviceLostError as error:
+                self._lose(str(error))
+                return False
+            self._finish(batch, outcomes, self._clock() - began)
         return bool(batch)
 
+    def _lose(self, reason: str) -> None:
+        """The device has failed: tell everybody, and take nobody any more."""
+        logger.critical("the device failed, and every stream with it; restart the server: %s", reason)
+        with self._condition:
+            self._lost = reason
+            deliveries = [stream.deliver for stream in self._streams.values()]
+            self._streams.clear()
+        self._deliver((deliver, Lost(reason)) for deliver in deliveries)
+
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping and self._lost is None:
             if not self.step():
                 with self._condition:
                     while not self._stopping and not self._scheduler.has_work:
@@ -207,6 +247,8 @@ class Engine:
                 start=job.start,
                 audio=planner.audio(job),
                 options=planner.options,
+                chunk=job.chunk,
+                follows=planner.follows(job),
             )
             batch.append((stream, job, task))
         return batch
@@ -218,7 +260,11 @@ class Engine:
             hypotheses = self._recognizer.step(tasks)
             assert len(hypotheses) == len(tasks), "a hypothesis for every task"
             return list(hypotheses)
+        except DeviceLostError:
+            raise
         except Exception as error:
+            if len(tasks) == 1 and isinstance(error, DeviceMemoryError):
+                raise DeviceLostError(f"no memory even for a single stream: {error}") from error
             if len(tasks) == 1:
                 logger.exception("the recognizer failed on a segment")
                 return [error]
@@ -240,7 +286,9 @@ class Engine:
                 if not self._slots.is_current(stream.slot):
                     self.statistics.stale += 1
                     continue
-                deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
+                if job.kind is Kind.FINAL or outcome is not stream.shown:
+                    deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
+                stream.shown = outcome if isinstance(outcome, Hypothesis) and job.kind is not Kind.FINAL else None
                 stream.planner.finished(job, has_text=isinstance(outcome, Hypothesis) and bool(outcome.text))
         self._deliver(deliveries)
 

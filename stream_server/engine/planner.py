@@ -1,9 +1,9 @@
 """One stream's audio, and which jobs it gives rise to. No threads and no clock: `now` comes in as an argument.
 
 Both kinds of recognizer are planned here, so that nothing else has to tell them apart. For ``streaming`` a STEP is due
-for every chunk of a segment and the FINAL takes what is left. For ``segment`` the whole segment so far is decoded: a
-STEP (which may commit text) and PARTIALs come at fixed distances from where speech begins, a PREVIEW at a pause, the
-FINAL at the end.
+for every chunk of a segment and the FINAL takes what is left; how long chunks are is settled when the segment opens.
+For ``segment`` the whole segment so far is decoded: a STEP (which may commit text) and PARTIALs come at fixed distances
+from where speech begins, a PREVIEW at a pause, the FINAL at the end.
 
 Deadlines lie on the stream's own time axis: audio sent faster than real time is due when it would have been heard.
 So a fast sender yields to those who speak now, and only a stream that the server cannot follow in real time is late.
@@ -49,6 +49,8 @@ class _Segment:
     segment_id: int
     start: int
     origin: int  # where speech begins, relative to start: nothing is to be shown of what lies before
+    chunk: int = 0  # length of a chunk; 0 for a recognizer of the segment kind
+    follows: bool = False  # it goes on where the one before was cut
     audio: Audio = field(default_factory=lambda: np.zeros(SAMPLE_RATE * 4, np.float32))
     length: int = 0
     stepped: int = 0  # up to where steps are planned, relative to start
@@ -86,9 +88,11 @@ class Planner:
     def apply(self, command: Command, now: float) -> list[Job]:
         """Take a command of the session; returns the jobs that it makes due, in order."""
         match command:
-            case OpenSegment(segment_id, start, speech):
+            case OpenSegment(segment_id, start, speech, follows):
                 assert self._open is None, "the segment before it is still open"
-                self._open = self._segments[segment_id] = _Segment(segment_id, start, origin=max(0, speech - start))
+                chunk = self._info.chunk(self.options.chunk_samples) if self._info.kind == "streaming" else 0
+                segment = _Segment(segment_id, start, max(0, speech - start), chunk, follows)
+                self._open = self._segments[segment_id] = segment
                 return []
             case AppendAudio():
                 assert self._open is not None, "audio outside a segment"
@@ -100,7 +104,7 @@ class Planner:
                 return self._preview(self._open, now)
             case CloseSegment(end):
                 assert self._open is not None, "no segment is open"
-                return [self._close(end, now)]
+                return self._close(end, now)
             case ConfigureStream(options):
                 self.options = options
                 return []
@@ -119,15 +123,27 @@ class Planner:
     def segment_start(self, job: Job) -> int:
         return self._segments[job.segment_id].start
 
+    def follows(self, job: Job) -> bool:
+        """Whether the job's segment goes on where the one before was cut."""
+        return self._segments[job.segment_id].follows
+
+    def _chunks(self, segment: _Segment, now: float) -> list[Job]:
+        """Steps for all whole chunks of what is sure."""
+        jobs: list[Job] = []
+        while True:
+            lead = 0 if segment.stepped else self._info.lead_samples
+            end = segment.stepped + segment.chunk - lead
+            if end > segment.sure:
+                return jobs
+            jobs.append(self._job(segment, Kind.STEP, segment.stepped, end, now))
+            segment.stepped = end
+
     def _plan(self, segment: _Segment, now: float) -> list[Job]:
+        if segment.chunk:
+            return self._chunks(segment, now)
         step = self._info.step_samples
         interval = self.options.partial_samples
         jobs: list[Job] = []
-        if self._info.kind == "streaming":
-            while segment.stepped + step <= segment.sure:
-                segment.stepped += step
-                jobs.append(self._job(segment, Kind.STEP, segment.stepped - step, segment.stepped, now))
-            return jobs
         if interval is None:
             return jobs
         segment.stepped = max(segment.stepped, segment.origin)
@@ -143,20 +159,20 @@ class Planner:
         return jobs
 
     def _preview(self, segment: _Segment, now: float) -> list[Job]:
-        if self._info.kind == "streaming" or self.options.priority is Priority.BATCH or segment.length > segment.sure:
+        if segment.chunk or self.options.priority is Priority.BATCH or segment.length > segment.sure:
             return []
         segment.shown = segment.length
         return [self._job(segment, Kind.PREVIEW, 0, segment.length, now)]
 
-    def _close(self, end: int, now: float) -> Job:
+    def _close(self, end: int, now: float) -> list[Job]:
         segment, self._open = self._open, None
         assert segment is not None
         assert segment.start <= end <= segment.start + segment.length
-        segment.length = end - segment.start
+        segment.length = segment.sure = end - segment.start
         segment.closed = True
-        begin = segment.stepped if self._info.kind == "streaming" else 0
-        assert begin <= segment.length, "audio was taken back that was said to be sure"
-        return self._job(segment, Kind.FINAL, begin, segment.length, now)
+        assert not segment.chunk or segment.stepped <= segment.length, "audio was taken back that was said to be sure"
+        jobs = self._chunks(segment, now) if segment.chunk else []
+        return [*jobs, self._job(segment, Kind.FINAL, segment.stepped if segment.chunk else 0, segment.length, now)]
 
     def _job(self, segment: _Segment, kind: Kind, begin: int, end: int, now: float) -> Job:
         heard = max(now, self._opened_at + (segment.start + end) / SAMPLE_RATE)
@@ -169,10 +185,9 @@ class Planner:
             end=segment.start + end,
             deadline=heard + (FINAL_SLACK if kind is Kind.FINAL else interval),
             priority=self.options.priority,
+            chunk=segment.chunk,
         )
         may_expire = (
-            kind in (Kind.STEP, Kind.PREVIEW)
-            and self._info.kind == "segment"
-            and self.options.priority is Priority.LIVE
+            kind in (Kind.STEP, Kind.PREVIEW) and not segment.chunk and self.options.priority is Priority.LIVE
         )
         return replace(job, expires=job.deadline + STEP_PATIENCE) if may_expire else job

@@ -3,7 +3,7 @@
 A *recognizer* is the shared model; a *stream* is one caller's decode state. There are two kinds, and nothing above the
 engine knows which one is loaded:
 
-- ``streaming``: takes the audio in chunks of ``step_samples``, each encoded once;
+- ``streaming``: takes the audio in chunks, each encoded once; of several lengths, one for each segment;
 - ``segment``: takes the whole segment so far each time. Every ``step_samples`` of a segment it may *commit* text, which
   later decodes must keep; what it commits depends on the audio alone, never on load, so that finals are reproducible.
 """
@@ -24,8 +24,11 @@ class RecognizerInfo:
     """What the engine and ``/v1/models`` need to know of a model.
 
     ``languages`` are BCP 47 primary tags. ``step_samples``: chunk length (streaming) or commit interval (segment).
-    ``max_batch``: most tasks in one step. ``max_step_samples``: most audio in one step, so that a step stays short.
-    ``max_segment_sec``: the longest segment the model is at ease with. ``keyterms``: whether it can favour words.
+    ``chunks``: the chunk lengths a streaming model can work with, shortest first; none means just ``step_samples``.
+    ``lead_samples``: by how much the first chunk of a segment is shorter than the others. ``max_batch``: most tasks in
+    one step. ``max_step_samples``: most audio in one step, so that a step stays short. ``max_segment_sec``: the longest
+    segment the model is at ease with. ``keyterms``: whether it can favour words. ``max_streams``: how many streams its
+    memory holds; None for any number.
     """
 
     name: str
@@ -37,6 +40,13 @@ class RecognizerInfo:
     max_step_samples: int
     max_segment_sec: float = 30.0
     keyterms: bool = False
+    chunks: tuple[int, ...] = ()
+    lead_samples: int = 0
+    max_streams: int | None = None
+
+    def chunk(self, samples: int) -> int:
+        """The chunk length the model can work with that is nearest to what a caller asks for."""
+        return min(self.chunks or (self.step_samples,), key=lambda chunk: abs(chunk - samples))
 
 
 class Kind(IntEnum):
@@ -62,7 +72,8 @@ class Task:
     """One stream's part of a step.
 
     ``audio`` is the segment from its start (segment kind) or the next chunk (streaming kind), [n] float32 at 16 kHz;
-    ``start`` is the position of its first sample.
+    ``start`` is the position of its first sample. ``chunk``: the chunk length of the segment (streaming kind), the
+    same for all tasks of a step. ``follows``: the segment goes on where the one before was cut.
     """
 
     stream: Stream
@@ -71,6 +82,16 @@ class Task:
     start: int
     audio: Audio
     options: StreamOptions
+    chunk: int = 0
+    follows: bool = False
+
+
+class DeviceMemoryError(Exception):
+    """The device has no memory for this step; a smaller one may do."""
+
+
+class DeviceLostError(Exception):
+    """The device failed and will not come back while this process lives."""
 
 
 class Recognizer(Protocol):
@@ -86,7 +107,11 @@ class Recognizer(Protocol):
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch, at most one task of a stream; the result of a task does not depend on the others.
 
-        Streams change only when the whole step succeeds, so that a failed batch can be retried one by one.
+        Streams change only when the whole step succeeds, so that a failed batch can be retried one by one. A partial
+        hypothesis that says nothing new may be the same object as the last one of its stream: it is not delivered.
+
+        Raises:
+            DeviceMemoryError, DeviceLostError: the device is at fault, not the tasks.
         """
         ...
 

@@ -1,13 +1,28 @@
-"""Which models there are, and how a name becomes a recognizer."""
+"""Which models there are, and how a name becomes a recognizer.
+
+A name is one of ours, a folder with a checkpoint, or a repository of the Hugging Face hub; what is in the checkpoint
+decides which engine runs it. Recognizers that need torch are imported only when they are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from stream_server.engine.device import require_gpu_extra, resolve_device
+from stream_server.engine.fastconformer.settings import FastConformerSettings
+from stream_server.engine.hub import CheckpointError, find_checkpoint
 from stream_server.engine.moonshine.asset import find_assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
 from stream_server.engine.recognizer import Recognizer
+from stream_server.engine.transformers.setting import TransformersSettings
+
+MOONSHINE = "moonshine-tiny"
+STREAMING = ("nemotron_asr_streaming", "nemotron3_5_asr")
+"""Architectures of transformers that the streaming engine runs; all others go to the whole-segment one."""
+
+_EXTRA = ("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers")
 
 
 class UnknownModelError(Exception):
@@ -16,35 +31,87 @@ class UnknownModelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model that can be served: its name, what it speaks, one line about it."""
+    """A model that is known to work: its name, what it speaks, one line about it."""
 
     name: str
     languages: tuple[str, ...]
     description: str
-    load: Callable[[MoonshineSettings], Recognizer]
 
 
-def _load_moonshine(settings: MoonshineSettings) -> Recognizer:
-    return MoonshineRecognizer(find_assets(), settings)
+@dataclass(frozen=True, slots=True)
+class RecognizerSettings:
+    """What models are loaded with. ``device``: auto, cpu, cuda or cuda:n. ``max_streams``: how many to make room for."""
+
+    device: str = "auto"
+    max_streams: int = 256
+    moonshine: MoonshineSettings = field(default_factory=MoonshineSettings)
+    fastconformer: FastConformerSettings = field(default_factory=FastConformerSettings)
+    transformers: TransformersSettings = field(default_factory=TransformersSettings)
 
 
 MODELS = (
-    ModelEntry("moonshine-tiny", ("en",), "Moonshine tiny, 27 M parameters, English, embedded (CPU)", _load_moonshine),
+    ModelEntry(MOONSHINE, ("en",), "Moonshine tiny, 27 M parameters, embedded: CPU, or GPU with the gpu extra"),
+    ModelEntry(
+        "nvidia/nemotron-speech-streaming-en-0.6b",
+        ("en",),
+        "Nemotron Speech Streaming, 0.6 B parameters, encodes every frame once: GPU",
+    ),
+    ModelEntry(
+        "nvidia/nemotron-3.5-asr-streaming-0.6b",
+        ("auto",),
+        "Nemotron 3.5 ASR Streaming, 0.6 B parameters, 40 locales, encodes every frame once: GPU",
+    ),
+    ModelEntry(
+        "openai/whisper-large-v3-turbo",
+        ("auto",),
+        "Whisper large v3 turbo, 0.8 B parameters, about 100 languages, whole segments: GPU",
+    ),
 )
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """Every model that `load_recognizer` knows."""
+    """The models known to work. Others of the same architectures can be named too, by folder or hub repository."""
     return MODELS
 
 
-def load_recognizer(name: str, settings: MoonshineSettings) -> Recognizer:
-    """Load a model by name.
+def load_recognizer(name: str, settings: RecognizerSettings) -> Recognizer:
+    """Load a model by name, folder or hub repository.
 
     Raises:
         UnknownModelError: there is none of that name.
+        DeviceError: the device cannot be used, or the gpu extra is missing.
+        CheckpointError: the files of the model cannot be had or make no sense.
     """
-    for entry in MODELS:
-        if entry.name == name:
-            return entry.load(settings)
-    raise UnknownModelError(f"unknown model {name!r}; available: {', '.join(entry.name for entry in MODELS)}")
+    device = resolve_device(settings.device)
+    if name == MOONSHINE:
+        return _load_moonshine(device, settings)
+    is_folder = Path(name).expanduser().is_dir()
+    if not is_folder and "/" not in name:
+        known = ", ".join(entry.name for entry in MODELS)
+        raise UnknownModelError(f"unknown model {name!r}: {known}, a folder, or another hub repository (owner/name)")
+    require_gpu_extra(*_EXTRA)
+    folder = find_checkpoint(name)
+    served = folder.resolve().name if is_folder else name  # callers need not see where things lie on this machine
+    if _architecture(folder) in STREAMING:
+        from stream_server.engine.fastconformer.loading import load_fastconformer
+
+        return load_fastconformer(served, folder, device, settings.max_streams, settings.fastconformer)
+    from stream_server.engine.transformers.recognizer import load_transformers_recognizer
+
+    return load_transformers_recognizer(served, folder, device, settings.transformers)
+
+
+def _load_moonshine(device: str, settings: RecognizerSettings) -> Recognizer:
+    if device == "cpu":
+        return MoonshineRecognizer(find_assets(), settings.moonshine)
+    from stream_server.engine.moonshine.tensor.recognizer import load_moonshine_torch
+
+    return load_moonshine_torch(find_assets(), settings.moonshine, device)
+
+
+def _architecture(folder: Path) -> str:
+    """The model type that a checkpoint says it is of."""
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} does not say what model this is: {error}") from error

@@ -4,8 +4,9 @@ Rules
 - A stream's jobs run in the order in which they came, one at a time.
 - Across streams: LIVE before BATCH; then streams that wait for a final, then for a preview of one, then for a step,
   then for a partial; then the oldest deadline.
-- A batch holds jobs of one such class, so that no final waits for another caller's partial, and is bounded in jobs
-  and in audio.
+- A batch holds jobs of one such class, so that no final waits for another caller's partial; or, for a streaming
+  recognizer, jobs of one chunk length, since there a final costs no more than a step. It is bounded in jobs and in
+  audio.
 - A waiting partial is dropped when anything newer comes for its stream. A job that may be given up (``expires`` is set)
   is dropped at that time, or before it when it is past its deadline and something newer comes: what is shown late is
   not worth showing. So under load partials thin out by themselves; finals are never dropped.
@@ -27,6 +28,7 @@ class Job:
     """Decode the audio [start, end) of a segment of a stream.
 
     Times are seconds of the engine's clock. ``deadline`` only orders jobs; at ``expires`` the job is given up.
+    ``chunk`` is the chunk length of the segment, 0 for a recognizer of the segment kind.
     """
 
     stream: Hashable
@@ -37,6 +39,7 @@ class Job:
     deadline: float
     priority: Priority = Priority.LIVE
     expires: float = math.inf
+    chunk: int = 0
 
     @property
     def samples(self) -> int:
@@ -56,6 +59,9 @@ class _Lane:
 
     def urgency(self) -> tuple[Priority, Kind, float]:
         """That of its most urgent job: what stands before a final is as urgent as the final."""
+        if len(self.jobs) == 1:  # nearly always, and this is asked of every stream in every step
+            job = self.jobs[0]
+            return job.priority, job.kind, job.deadline
         return (
             min(job.priority for job in self.jobs),
             min(job.kind for job in self.jobs),
@@ -104,14 +110,14 @@ class Scheduler:
         if not ready:
             return []
         ready.sort(key=lambda entry: entry[0])
-        group = ready[0][0][:2]
+        most_urgent, chunk = ready[0][0][:2], ready[0][1].jobs[0].chunk
         batch: list[Job] = []
         samples = 0
         for urgency, lane in ready:
             job = lane.jobs[0]
-            if urgency[:2] != group or len(batch) == self._max_jobs:
-                break
-            if batch and samples + job.samples > self._max_samples:
+            if job.chunk != chunk or not (chunk or urgency[:2] == most_urgent):
+                continue
+            if batch and (len(batch) == self._max_jobs or samples + job.samples > self._max_samples):
                 break
             samples += job.samples
             batch.append(lane.jobs.popleft())
@@ -119,7 +125,10 @@ class Scheduler:
         return batch
 
     def _expire(self, now: float) -> None:
-        for stream, lane in list(self._lanes.items()):
+        late = [
+            (stream, lane) for stream, lane in self._lanes.items() if any(job.expires <= now for job in lane.jobs)
+        ]
+        for stream, lane in late:
             self._drop(stream, lane, [job for job in lane.jobs if job.expires <= now])
             if not lane.jobs and not lane.running:
                 del self._lanes[stream]

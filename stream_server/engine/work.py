@@ -28,11 +28,13 @@ class Priority(IntEnum):
 class StreamOptions:
     """What one caller asks of the recognizer.
 
-    ``partial_samples``: how often a partial may come; None for no partials.
+    ``partial_samples``: how often a partial may come; None for no partials. ``chunk_samples``: how much audio a
+    streaming recognizer should take at a time, partials or not: less is sooner, more is more accurate.
     """
 
     language: str
     partial_samples: int | None = 8_000
+    chunk_samples: int = 8_000
     words: bool = True
     keyterms: tuple[str, ...] = ()
     priority: Priority = Priority.LIVE
@@ -40,11 +42,15 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class OpenSegment:
-    """Speech began at ``speech``; its audio follows, the first sample being ``start``."""
+    """Speech began at ``speech``; its audio follows, the first sample being ``start``.
+
+    ``follows``: the speaker has not paused; the segment before it was cut for its length, and this one goes on there.
+    """
 
     segment_id: int
     start: int
     speech: int
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,8 +132,19 @@ class Thinned:
     """The server is overloaded: fewer partials come than were asked for."""
 
 
-Outcome = Result | Failure | Thinned
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The device failed, and with it every stream: no result will come any more."""
+
+    reason: str
+
+
+Outcome = Result | Failure | Thinned | Lost
 
 
 class EngineFullError(Exception):
     """No slot is free for another stream."""
+
+
+class EngineLostError(Exception):
+    """The device failed: this engine takes no streams any more, and the process has to be started anew."""

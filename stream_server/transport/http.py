@@ -63,6 +63,8 @@ async def readyz(service: Served, response: Response) -> Readiness:
     status = "ready"
     if service.limit.is_draining:
         status = "draining"
+    elif service.engine.lost is not None:
+        status = f"engine failed: {service.engine.lost}"
     elif not service.engine.is_alive:
         status = "engine stopped"
     response.status_code = 200 if status == "ready" else 503

@@ -24,8 +24,8 @@ from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamEr
 from stream_protocol.events import Error, Event, Warning, WarningCode
 from stream_protocol.messages import Frame
 from stream_server.engine.engine import Engine, EngineStream
-from stream_server.engine.work import SAMPLE_RATE, EngineFullError, Outcome
-from stream_server.session import WARNING_INTERVAL, Session, State, internal_error
+from stream_server.engine.work import SAMPLE_RATE, EngineFullError, EngineLostError, Outcome
+from stream_server.session import WARNING_INTERVAL, Session, State, engine_lost, internal_error
 from stream_server.transport.detection import Detector
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class LiveSession:
         """Take a place in the engine for every channel announced.
 
         Raises:
-            EngineFullError: there is none.
+            EngineFullError, EngineLostError: there is none.
         """
         for channel in range(self.session.config.audio.channels):
             self._stream(channel)
@@ -239,6 +239,8 @@ class LiveSession:
                 self._stream(channel).submit([command])
         except EngineFullError as error:
             self.session.abort(ServerError(ErrorCode.CAPACITY_FULL, str(error)))
+        except EngineLostError:
+            self.session.abort(engine_lost())
         for channel, detection in self.session.detections_to_run():
             self._detector.submit(detection, partial(self._receive_speech, channel))
         for event in self.session.events_to_send():

@@ -11,9 +11,9 @@ from stream_protocol.errors import ClientError, ErrorCode, ServerError
 from stream_protocol.events import Warning, WarningCode
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import Engine
-from stream_server.engine.work import EngineFullError
+from stream_server.engine.work import EngineFullError, EngineLostError
 from stream_server.limits import SessionLimit
-from stream_server.session import Session
+from stream_server.session import Session, engine_lost
 from stream_server.session_config import SessionConfig
 from stream_server.transport.detection import Detector
 from stream_server.transport.live import LiveSession
@@ -65,6 +65,9 @@ class Registry:
         except EngineFullError as error:
             self.forget(live)
             raise self._limit.full(str(error)) from None
+        except EngineLostError:
+            self.forget(live)
+            raise engine_lost() from None
         logger.info("session started", extra={"session_id": session.id, "dtype": config.audio.dtype})
         return live
 
@@ -75,6 +78,8 @@ class Registry:
         Raises:
             ServerError: ``SERVER_DRAINING`` or ``CAPACITY_FULL``.
         """
+        if self._engine.lost is not None:
+            raise engine_lost()
         try:
             self._limit.check()
         except ServerError as error:

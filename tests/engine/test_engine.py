@@ -13,7 +13,7 @@ import pytest
 
 from stream_server.engine.engine import Engine, EngineSettings, EngineStream
 from stream_server.engine.planner import STEP_PATIENCE
-from stream_server.engine.recognizer import Kind, Recognizer, Task
+from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, Kind, Recognizer, Task
 from stream_server.engine.work import (
     SAMPLE_RATE,
     AppendAudio,
@@ -21,8 +21,10 @@ from stream_server.engine.work import (
     CloseSegment,
     Command,
     EngineFullError,
+    EngineLostError,
     Failure,
     Hypothesis,
+    Lost,
     OpenSegment,
     Outcome,
     Result,
@@ -351,6 +353,75 @@ def test_the_thread_survives_whatever_fails(
     assert isinstance(results.get(timeout=20)[1], Result)
     with caplog.at_level(logging.CRITICAL):
         made.stop()
+
+
+def test_what_says_nothing_new_is_not_delivered() -> None:
+    class Silent(FakeRecognizer):
+        """Hears nothing, and says so with the same object each time."""
+
+        nothing = Hypothesis("", 0, 0.0, "en")
+
+        def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+            return [self.nothing for _ in tasks]
+
+    caller = Caller(made := engine(Silent(info=FakeRecognizer.streaming().info)))
+    for number in range(2):
+        caller.say(silence(1.05), number=number, start=number * 16_800)
+        run(made)
+    # Of each segment the first partial and the final.
+    assert [outcome.is_final for outcome in caller.outcomes if isinstance(outcome, Result)] == [False, True] * 2
+
+
+def test_a_step_too_large_for_the_device_is_taken_in_parts(caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = FakeRecognizer(roomy=1)
+    made = engine(recognizer)
+    callers = [Caller(made) for _ in range(3)]
+    with caplog.at_level(logging.CRITICAL):
+        for caller in callers:
+            caller.say(silence(0.3))
+        run(made)
+    assert [caller.final.text for caller in callers] == [spoken(4800)] * 3
+    assert made.lost is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DeviceLostError("an illegal memory access"), "an illegal memory access"),
+        (DeviceMemoryError("12 GB short"), "12 GB short"),
+    ],
+)
+def test_when_the_device_fails_everybody_is_told_and_nobody_is_taken(
+    error: Exception, reason: str, results: queue.SimpleQueue[tuple[int, Outcome]], caplog: pytest.LogCaptureFixture
+) -> None:
+    recognizer = FakeRecognizer()
+    made = Engine(recognizer, EngineSettings())
+    made.start()
+    speaking = made.open(OPTIONS, lambda outcome: results.put((0, outcome)))
+    made.open(OPTIONS, lambda outcome: results.put((1, outcome)))  # says nothing, and is told as well
+    recognizer.error = error
+    with caplog.at_level(logging.CRITICAL + 1):
+        speaking.submit(segment(silence(0.1)))
+        told = dict(results.get(timeout=20) for _ in range(2))
+    assert all(isinstance(outcome, Lost) and reason in outcome.reason for outcome in told.values())
+    assert sorted(told) == [0, 1]
+    assert not made.is_alive
+    with pytest.raises(EngineLostError, match=reason):
+        made.open(OPTIONS, lambda outcome: None)
+    speaking.submit(segment(silence(0.1), number=1, start=1600))  # too late, and harmless
+    speaking.close()
+    made.stop()
+    assert results.empty()
+
+
+def test_there_are_no_more_streams_than_the_model_holds() -> None:
+    made = engine(FakeRecognizer(info=replace(FakeRecognizer().info, max_streams=2)), max_streams=100)
+    assert made.max_streams == 2
+    callers = [Caller(made) for _ in range(2)]
+    with pytest.raises(EngineFullError):
+        Caller(made)
+    callers[0].stream.close()
+    Caller(made)
 
 
 def test_an_engine_may_be_stopped_before_it_was_started_and_with_work_left() -> None:

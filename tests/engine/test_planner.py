@@ -74,6 +74,52 @@ def test_streaming_takes_nothing_that_may_be_taken_back() -> None:
     assert kinds([final]) == [(Kind.FINAL, 2 * CHUNK, 2 * CHUNK + 1)]
 
 
+CHUNKS = (1280, 2560, 8960)
+SIZED = replace(STREAMING, chunks=CHUNKS, lead_samples=1080)
+
+
+@pytest.mark.parametrize(("asked", "chunk"), [(1, 1280), (1280, 1280), (2000, 2560), (8000, 8960), (80_000, 8960)])
+@pytest.mark.parametrize("partial_samples", [8000, None])
+def test_the_chunk_is_the_nearest_that_the_model_has_and_the_first_is_ready_sooner(
+    asked: int, chunk: int, partial_samples: int | None
+) -> None:
+    planner = opened(SIZED, replace(OPTIONS, partial_samples=partial_samples, chunk_samples=asked), start=333)
+    jobs = feed(planner, 333, 333 + 3 * chunk - 1080, 160)
+    assert [(job.start - 333, job.end - 333) for job in jobs] == [
+        (0, chunk - 1080),
+        (chunk - 1080, 2 * chunk - 1080),
+        (2 * chunk - 1080, 3 * chunk - 1080),
+    ]
+    assert {job.chunk for job in jobs} == {chunk}
+
+
+def test_the_chunk_changes_with_the_next_segment_and_never_within_one() -> None:
+    planner = opened(SIZED, replace(OPTIONS, chunk_samples=1280))
+    jobs = feed(planner, 0, 1280, 160)
+    assert planner.apply(ConfigureStream(replace(OPTIONS, chunk_samples=2560)), 0.0) == []
+    jobs += feed(planner, 1280, 1480, 200) + planner.apply(CloseSegment(1480), 0.0)
+    assert [(job.kind, job.chunk) for job in jobs] == [(Kind.STEP, 1280)] * 2 + [(Kind.FINAL, 1280)]
+    planner.apply(OpenSegment(1, 1480, 1480, follows=True), 0.0)
+    jobs = planner.apply(AppendAudio(ramp(0, 1480), FAR), 0.0)
+    assert kinds(jobs) == [(Kind.STEP, 1480, 2960)]
+    assert jobs[0].chunk == 2560
+    assert planner.follows(jobs[0])
+
+
+def test_what_becomes_sure_at_the_end_is_stepped_before_the_final() -> None:
+    """A final takes less than a chunk: that is what the model has room for."""
+    planner = opened(SIZED, replace(OPTIONS, chunk_samples=1280))
+    assert feed(planner, 0, 5000, 1000, sure=100) == []
+    jobs = planner.apply(CloseSegment(4500), 0.0)
+    assert kinds(jobs) == [
+        (Kind.STEP, 0, 200),
+        (Kind.STEP, 200, 1480),
+        (Kind.STEP, 1480, 2760),
+        (Kind.STEP, 2760, 4040),
+        (Kind.FINAL, 4040, 4500),
+    ]
+
+
 @pytest.mark.parametrize("piece", [320, 1600, STEP, 50_000])
 def test_steps_come_at_fixed_distances_from_the_speech(piece: int) -> None:
     speech = 4321

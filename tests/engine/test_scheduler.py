@@ -25,8 +25,9 @@ def job(
     priority: Priority = LIVE,
     end: int = 100,
     expires: float = math.inf,
+    chunk: int = 0,
 ) -> Job:
-    return Job(stream, kind, 0, 0, end, deadline, priority, expires)
+    return Job(stream, kind, 0, 0, end, deadline, priority, expires, chunk)
 
 
 def scheduler(*jobs: Job, max_jobs: int = 8, max_samples: int = 10_000) -> Scheduler:
@@ -85,6 +86,16 @@ def test_what_stands_before_a_final_is_as_urgent_as_the_final() -> None:
 def test_a_batch_stream_does_not_inherit_live() -> None:
     live, batch = job("a", PARTIAL, 9), job("b", FINAL, 0, priority=BATCH)
     assert run(scheduler(batch, live)) == [[live], [batch]]
+
+
+def test_chunks_share_a_batch_by_their_length_whatever_their_class() -> None:
+    long_step, step, final, other = (
+        job("a", STEP, 3, chunk=560),
+        job("b", STEP, 1, chunk=80),
+        job("c", FINAL, 2, chunk=80, priority=BATCH),
+        job("d", FINAL, 4, chunk=560),
+    )
+    assert run(scheduler(long_step, step, final, other)) == [[other, long_step], [step, final]]
 
 
 def test_a_batch_is_bounded_in_jobs() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
+from stream_server.engine.recognizer import DeviceMemoryError, Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.work import SAMPLE_RATE, Hypothesis, TimedWord
 
@@ -46,19 +46,24 @@ class FakeStream(Stream):
 class FakeRecognizer:
     """A recognizer of either kind.
 
-    ``poison``: a step with a task of this segment id raises. ``gate``: a step waits for it, so that a test can let work
-    pile up. ``batches``: the kinds of the tasks of every step that was run.
+    ``poison``: a step with a task of this segment id raises. ``error``: every step raises it. ``roomy``: a step with more
+    tasks has no memory. ``gate``: a step waits for it, so that a test can let work pile up. ``batches``: the kinds of the
+    tasks of every step that was run. ``openings``: chunk length and whether it follows, of every segment.
     """
 
     info: RecognizerInfo = INFO
     fails: bool = False
     poison: int | None = None
+    error: Exception | None = None
+    roomy: int = 1000
     gate: threading.Event | None = None
     batches: list[list[Kind]] = field(default_factory=list)
+    openings: list[tuple[int, bool]] = field(default_factory=list)
 
     @classmethod
-    def streaming(cls) -> FakeRecognizer:
-        return cls(info=replace(INFO, kind="streaming", step_samples=SAMPLE_RATE // 5))
+    def streaming(cls, *, chunks: tuple[int, ...] = (), lead_samples: int = 0) -> FakeRecognizer:
+        info = replace(INFO, kind="streaming", step_samples=SAMPLE_RATE // 5, chunks=chunks, lead_samples=lead_samples)
+        return cls(info=info)
 
     def new_stream(self, slot: Slot) -> Stream:
         return FakeStream(slot)
@@ -69,6 +74,11 @@ class FakeRecognizer:
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         if self.gate is not None:
             assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        if len(tasks) > self.roomy:
+            raise DeviceMemoryError("the fake has no room for so many")
+        assert len({task.chunk for task in tasks}) == 1
         self.batches.append([task.kind for task in tasks])
         if any(self.fails or task.segment_id == self.poison for task in tasks):
             raise RuntimeError("the fake was told to fail")
@@ -79,6 +89,7 @@ class FakeRecognizer:
         assert isinstance(stream, FakeStream)
         if stream.segment_id != task.segment_id:
             stream.segment_id, stream.samples, stream.start = task.segment_id, 0, task.start
+            self.openings.append((task.chunk, task.follows))
         if self.info.kind == "streaming":
             stream.samples += len(task.audio)
             samples, stable = stream.samples, stream.samples

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from stream_server.auth import KeyFileError
+from stream_server.engine.recognizer import DeviceLostError
 from tests.protocol.sound import synthesize
 from tests.support.caller import call, transcribe
 from tests.support.fake import FakeRecognizer
@@ -170,3 +173,36 @@ async def test_a_place_is_not_lost_to_those_who_never_get_a_session() -> None:
         assert server.service.limit.taken == 0
         await transcribe(server.ws_url, VOICE, INT16)
         assert server.service.engine.streams == 0
+
+
+async def test_a_lost_engine_ends_the_sessions_and_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = FakeRecognizer()
+    caplog.set_level(logging.CRITICAL + 1)
+    async with running_server(recognizer) as server:
+        async with connect(server.ws_url) as socket:
+            await socket.send(json.dumps(INT16))
+            assert json.loads(await socket.recv())["type"] == "ready"
+            recognizer.error = DeviceLostError("the card fell off the bus")
+            await socket.send(VOICE)
+            events = []
+            with pytest.raises(ConnectionClosedError):
+                while True:
+                    events.append(json.loads(await socket.recv()))
+        assert (events[-1]["type"], events[-1]["code"]) == ("error", "SERVER_DRAINING")
+        assert events[-1]["retry_after"] > 0
+        assert socket.close_code == 1012
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.ws_url)
+        assert refused.value.response.status_code == 503
+        assert "Retry-After" in refused.value.response.headers
+        ready = await get(server, "/readyz")
+        assert ready.status_code == 503
+        assert "the card fell off the bus" in ready.json()["status"]
+        assert (await get(server, "/healthz")).status_code == 200
+
+
+async def test_sessions_are_as_many_as_the_device_holds_streams(caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = FakeRecognizer(info=replace(FakeRecognizer().info, max_streams=3))
+    async with running_server(recognizer, max_sessions=7) as server:
+        assert (await get(server, "/readyz")).json()["max_sessions"] == 3
+    assert "holds 3 streams" in caplog.text

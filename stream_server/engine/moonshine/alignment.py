@@ -1,8 +1,8 @@
 """When each word was said: start and end samples from the decoder's cross-attention and the audio's energy.
 
-Two heads of the decoder point at word boundaries (see `graph.py`): one looks at where a word begins while its first
-token is being chosen, the other at where it ends once its last token has been read. Their weights score every moment of
-the clip as each word's start and end; a dynamic program then places all starts and ends in order, for the best total
+Two heads of the decoder point at word boundaries (see `architecture.py`): one looks at where a word begins while its
+first token is being chosen, the other at where it ends once its last token has been read. Their weights score every
+moment of the clip as each word's start and end; a dynamic program then places all starts and ends in order, for the best total
 score, with loud moments wanted inside words and quiet ones between them. That is dynamic time warping reduced to the
 moments that are reported, so that a word does not swallow the pause beside it.
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.engine.moonshine.graph import FIRST_CENTER, HOP
+from stream_server.engine.moonshine.architecture import FIRST_CENTER, HOP
 
 _STEP = 128  # samples between moments that are considered: 8 ms
 _WINDOW = 320  # samples over which energy is taken: 20 ms

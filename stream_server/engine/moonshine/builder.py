@@ -4,6 +4,7 @@ This module knows nothing of how the blocks are put together.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,21 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from stream_server.engine.moonshine.architecture import EPSILON, POSITIONS, ROTATED, ROTATION_BASE
 from stream_server.engine.moonshine.weight import Linear
 
 MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
-_ROTATED = 32  # of a head's 36 dimensions; the others carry no position
-_POSITIONS = 4096  # rows of the rotation tables
 _SMALLEST = 1e-9  # peak of a row of zeros
-EPSILON = 1e-5
 _OPSET, _FORMAT = 21, 10
 
 
 class Builder:
     """Collects nodes and constants. Every method that adds a node returns the name of its output."""
 
-    def __init__(self, *, signed: bool) -> None:
-        """`signed` weights are faster than unsigned ones, and the same, where the processor multiplies them exactly."""
-        self._signed = signed
+    def __init__(self, *, signed: bool | None = None) -> None:
+        """`signed` weights are faster than unsigned ones, and the same, where the processor multiplies them exactly:
+        None finds out."""
+        self._signed = signed_is_exact() if signed is None else signed
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._integers: dict[tuple[int, ...], str] = {}
@@ -64,7 +64,7 @@ class Builder:
     def rotate(self, value: str, position: str, heads: int) -> str:
         """Rotary embedding of `[b, t, heads * 36]` at `position [b, t]`."""
         if not self._rotations:
-            angles = np.arange(_POSITIONS)[:, None] * 10000.0 ** (-np.arange(0, _ROTATED, 2) / _ROTATED)
+            angles = np.arange(POSITIONS)[:, None] * ROTATION_BASE ** (-np.arange(0, ROTATED, 2) / ROTATED)
             self._rotations = self.constant(np.cos(angles)), self.constant(np.sin(angles))
         return self.add(
             "RotaryEmbedding",
@@ -73,7 +73,7 @@ class Builder:
             *self._rotations,
             domain=MICROSOFT,
             num_heads=heads,
-            rotary_embedding_dim=_ROTATED,
+            rotary_embedding_dim=ROTATED,
             interleaved=1,
         )
 
@@ -162,6 +162,7 @@ class Builder:
         return model
 
 
+@cache
 def signed_is_exact() -> bool:
     """Whether this processor multiplies unsigned by signed bytes exactly.
 

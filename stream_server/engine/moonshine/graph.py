@@ -16,35 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from stream_server.engine.moonshine.builder import EPSILON, MICROSOFT, Builder
+from stream_server.engine.moonshine.architecture import (
+    END_HEAD,
+    EPSILON,
+    HEAD,
+    HEADS,
+    LAYERS,
+    START_HEAD,
+    WIDTH,
+)
+from stream_server.engine.moonshine.builder import MICROSOFT, Builder
 from stream_server.engine.moonshine.weight import Linear, Weights
 
-LAYERS, HEADS, HEAD, WIDTH = 6, 8, 36, 288
-HOP = 384  # samples between encoder frames: the strides of the three convolutions, 64 * 3 * 2
 FRAME_MULTIPLE = 4  # frames are padded to this: one-row products sum in groups of four
-FIRST_CENTER = 447  # the sample in the middle of what the first frame hears: those convolutions span 895
-# Of the 48 cross-attention heads, (layer, head) of the two that point at the boundaries of words. Found by comparing
-# every head's strongest frame with the known bounds of synthesized words: the first looks at the start of the word
-# whose first token is being chosen (median error 35 ms by itself), the second at the end of the word just read (17 ms).
-START_HEAD = (4, 6)
-END_HEAD = (3, 1)
 
 
-def count_frames(samples: int) -> int:
-    """Encoder frames of a clip (the three convolutions have no padding). Not positive when it is too short."""
-    for kernel, stride in ((127, 64), (7, 3), (3, 2)):
-        samples = (samples - kernel) // stride + 1
-    return samples
-
-
-def build_encoder(encoder: Weights, decoder: Weights, *, signed: bool) -> bytes:
+def build_encoder(encoder: Weights, decoder: Weights, b: Builder) -> bytes:
     """`audio [1, samples] float32` -> `cross [12, 8, frames, 36]`.
 
     `cross` holds, for each of the six decoder layers, the keys and the values that layer attends to, computed here once
     instead of at every step. Frames are padded with zeros to a multiple of FRAME_MULTIPLE. One clip at a time, so that
     nothing need be exact by row.
     """
-    b = Builder(signed=signed)
     arrays, linears = encoder.arrays, encoder.linears
     value = _stem(b, arrays)
     length = b.add("Shape", value, start=1, end=2)
@@ -96,7 +89,7 @@ def _stem(b: Builder, arrays: dict[str, NDArray[np.float32]]) -> str:
     return b.convolve(value, arrays["conv3.weight"], arrays["conv3.bias"], 2)
 
 
-def build_decoder(decoder: Weights, *, signed: bool) -> bytes:
+def build_decoder(decoder: Weights, b: Builder) -> bytes:
     """One pass over `t` new positions of each of `b` rows.
 
     Inputs, beside `ids [b, t]`: `position [b, t]`, counted from 0; `slot [b, 8, t, 3]`, where a position's keys and
@@ -109,7 +102,6 @@ def build_decoder(decoder: Weights, *, signed: bool) -> bytes:
     the keys and values of the new positions (six layers, keys before values, eight heads); `attention [b, 2, t,
     frames]`, the weights of START_HEAD and of END_HEAD.
     """
-    b = Builder(signed=signed)
     arrays, linears = decoder.arrays, decoder.linears
     head = linears["proj_out"]
     value = b.add("Cast", b.add("Gather", b.constant(head.values.T, np.uint8), "ids"), to=TensorProto.FLOAT)

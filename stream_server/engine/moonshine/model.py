@@ -1,140 +1,55 @@
 """Moonshine on ONNX Runtime: clips of audio in, token hypotheses out, several clips to a step.
 
-Greedy decoding only. Each clip is encoded by itself, without padding; the decoder runs all unfinished clips together,
-with ragged lengths masked. The graphs are exact by row (see `graph.py`), so a clip's result does not depend, to the
-last bit, on its company or on a draft. Text, words, partials and what is stable are not known here.
+Each clip is encoded by itself, without padding; the decoder runs all unfinished clips together, with ragged lengths
+masked. The graphs are exact by row (see `graph.py`), so a clip's result does not depend, to the last bit, on its
+company or on a draft. Text, words, partials and what is stable are not known here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from stream_server.engine.moonshine.architecture import HEAD, HEADS, LAYERS, count_frames
 from stream_server.engine.moonshine.asset import Assets
-from stream_server.engine.moonshine.builder import open_session, signed_is_exact
-from stream_server.engine.moonshine.graph import HEAD, HEADS, LAYERS, build_decoder, build_encoder, count_frames
-from stream_server.engine.moonshine.repetition import find_loop
-from stream_server.engine.moonshine.tokenizer import END, START
+from stream_server.engine.moonshine.builder import Builder, open_session
+from stream_server.engine.moonshine.graph import build_decoder, build_encoder
+from stream_server.engine.moonshine.request import SAMPLE_RATE, Hypothesis, Request, Row, clip_of
 from stream_server.engine.moonshine.weight import load_weights
 
-SAMPLE_RATE = 16000
-MINIMUM_SAMPLES = 4000
-MAXIMUM_SAMPLES = 64 * SAMPLE_RATE
-TOKENS_PER_SECOND = 6.5
-MINIMUM_TOKENS = 6
 _ROOM = 32  # the cache grows by so many positions
 _HIDDEN = np.float32(-1e9)  # added to a score that must not count
 
 
-@dataclass(frozen=True)
-class Request:
-    """One clip to decode.
+class _Clip(Row):
+    """One clip being decoded, with what the encoder made of it and where the decoder has looked so far."""
 
-    `audio` is 16 kHz mono, at most 64 s; below a quarter of a second it is padded with zeros. The output starts with
-    `prefix` whatever the model thinks of it. `draft` is a guess of what follows: it is checked in one pass and kept as
-    far as it equals the greedy choice, so it changes the cost and never the result. `align` asks for attention.
-    """
+    def __init__(self, request: Request, frames: int, cross: NDArray[np.float32]) -> None:
+        super().__init__(request, frames)
+        self.cross = cross
+        self.looks: list[NDArray[np.float32]] = []
 
-    audio: NDArray[np.float32]
-    prefix: tuple[int, ...] = ()
-    draft: tuple[int, ...] = ()
-    align: bool = False
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What was heard in one clip.
-
-    `tokens` include the prefix, without start and end. `logprobs` has one natural logarithm per token; a forced token
-    counts as certain (0.0), for the vocabulary is not evaluated there. `frames` is the number of encoder frames, 384
-    samples apart. `attention`, where asked for, is `[2, tokens, frames]`: the weights of the head that points at the
-    start of a word, while each token was chosen, and of the one that points at its end, after each token was read
-    (zeros for a last token that was never read, because the hypothesis was cut there). `truncated`: the length cap was
-    reached. `looped`: a repetition was cut back to one occurrence.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    frames: int
-    attention: NDArray[np.float32] | None
-    truncated: bool
-    looped: bool
-
-
-@dataclass(eq=False)
-class _Row:
-    """One clip being decoded."""
-
-    request: Request
-    cross: NDArray[np.float32]
-    frames: int
-    cap: int
-
-    def __post_init__(self) -> None:
-        prefix = self.request.prefix
-        self.tokens = list(prefix)
-        self.logprobs = [0.0] * len(prefix)
-        self.attention: list[NDArray[np.float32]] = []
-        self.truncated = self.looped = self.done = False
-        self.pending = [START, *prefix, *self.request.draft[: max(0, self.cap - len(prefix) - 1)]]
-        self.first = len(prefix)  # position among the pending from which on choices are wanted
-
-    def take(self, choices: list[int], probabilities: list[float]) -> int:
-        """Accept the choices made after each pending token from `first` on, up to the first that was not foreseen.
-
-        Returns how many of the pending tokens stay in the cache.
-        """
-        used = self.first
-        if len(self.tokens) >= self.cap:  # the prefix fills the clip
-            self.truncated = self.done = True
-            return used + 1
-        for choice, probability in zip(choices, probabilities, strict=True):
-            used += 1
-            self._accept(choice, math.log(probability))
-            if self.done or self.pending[used : used + 1] != [choice]:
-                break
-        self.pending, self.first = [choice], 0
-        return used
-
-    def _accept(self, token: int, logprob: float) -> None:
-        if token == END:
-            self.done = True
-            return
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        keep = find_loop(self.tokens)
-        if keep is not None:
-            keep = max(keep, len(self.request.prefix))
-            del self.tokens[keep:], self.logprobs[keep:]
-            self.looped = self.done = True
-        elif len(self.tokens) >= self.cap:
-            self.truncated = self.done = True
-
-    def hypothesis(self) -> Hypothesis:
-        attention = None
-        if self.request.align:
-            looks = np.concatenate(self.attention, axis=1)[..., : self.frames]
-            attention = np.zeros((2, len(self.tokens), self.frames), np.float32)
-            attention[0] = looks[0, : len(self.tokens)]
-            read = looks[1, 1 : len(self.tokens) + 1]
-            attention[1, : len(read)] = read
-        return Hypothesis(tuple(self.tokens), tuple(self.logprobs), self.frames, attention, self.truncated, self.looped)
+    def conclude(self) -> Hypothesis:
+        return self.hypothesis(np.concatenate(self.looks, axis=1) if self.request.align else None)
 
 
 class Model:
-    """The loaded network. Nothing in it changes after construction."""
+    """The loaded network; a `Backend`. Nothing in it changes after construction."""
 
-    def __init__(self, assets: Assets, *, threads: int = 1) -> None:
-        """Read the weights and build both sessions. Raises WeightError if the files are not what they should be."""
+    description = "on ONNX Runtime (CPU)"
+
+    def __init__(self, assets: Assets, *, threads: int = 1, new_builder: Callable[[], Builder] = Builder) -> None:
+        """Read the weights and build both sessions. Raises WeightError if the files are not what they should be.
+
+        `new_builder`: what writes the graphs' products.
+        """
         encoder, decoder = load_weights(assets.encoder), load_weights(assets.decoder)
-        signed = signed_is_exact()
-        self._encoder = open_session(build_encoder(encoder, decoder, signed=signed), 1)
-        self._decoder = open_session(build_decoder(decoder, signed=signed), 1)
+        self._encoder = open_session(build_encoder(encoder, decoder, new_builder()), 1)
+        self._decoder = open_session(build_decoder(decoder, new_builder()), 1)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="moonshine") if threads > 1 else None
 
@@ -151,24 +66,24 @@ class Model:
             found |= zip(group, part, strict=True)
         return [found[index] for index in range(len(requests))]
 
+    def warm_up(self, longest: int, clips: int) -> None:
+        """Decode the longest clips there can be, and `clips` short ones, so that all memory is taken."""
+        silence = np.zeros(longest, np.float32)
+        self.decode([Request(silence)] * max(1, self._threads))
+        self.decode([Request(silence[: 5 * SAMPLE_RATE])] * clips)
+
     def _decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         rows = [self._open(request) for request in requests]
         # Long clips first: the short ones, last, tend to finish first, and the batch shrinks from its end.
         running = _Batch(self._decoder, sorted(rows, key=lambda row: -row.frames)) if rows else None
         while running is not None and running.step():
             pass
-        return [row.hypothesis() for row in rows]
+        return [row.conclude() for row in rows]
 
-    def _open(self, request: Request) -> _Row:
-        audio = request.audio
-        if audio.ndim != 1 or len(audio) > MAXIMUM_SAMPLES:
-            raise ValueError(f"a clip is one channel of at most {MAXIMUM_SAMPLES} samples, not {audio.shape}")
-        if not np.isfinite(audio).all():
-            raise ValueError("a clip is of finite numbers")
-        cap = max(MINIMUM_TOKENS, int(TOKENS_PER_SECOND * len(audio) / SAMPLE_RATE))
-        audio = np.pad(audio, (0, max(0, MINIMUM_SAMPLES - len(audio))))
-        (cross,) = self._encoder.run(None, {"audio": audio[None].astype(np.float32, copy=False)})
-        return _Row(request, cross, count_frames(len(audio)), cap)
+    def _open(self, request: Request) -> _Clip:
+        audio = clip_of(request)
+        (cross,) = self._encoder.run(None, {"audio": audio[None]})
+        return _Clip(request, count_frames(len(audio)), cross)
 
 
 class _Batch:
@@ -179,7 +94,7 @@ class _Batch:
     place, so that nothing but the new positions is copied between steps.
     """
 
-    def __init__(self, decoder: onnxruntime.InferenceSession, rows: list[_Row]) -> None:
+    def __init__(self, decoder: onnxruntime.InferenceSession, rows: list[_Clip]) -> None:
         assert rows
         self._decoder = decoder
         self._rows = rows
@@ -208,9 +123,9 @@ class _Batch:
         at = 0
         for index, row in enumerate(rows):
             end = at + counts[index] - row.first
-            used = row.take(tokens[at:end].tolist(), probabilities[at:end].tolist())
+            used = row.take(tokens[at:end].tolist(), [math.log(each) for each in probabilities[at:end].tolist()])
             if row.request.align:
-                row.attention.append(attention[index, :, :used])
+                row.looks.append(attention[index, :, :used])
             self._lengths[index] += used
             at = end
         self._drop()

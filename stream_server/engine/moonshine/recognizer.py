@@ -14,15 +14,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from stream_server.engine.moonshine.alignment import align_words
+from stream_server.engine.moonshine.architecture import HOP
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode, committed_words
-from stream_server.engine.moonshine.graph import HOP
-from stream_server.engine.moonshine.model import Hypothesis as Reading
-from stream_server.engine.moonshine.model import Model, Request
+from stream_server.engine.moonshine.model import Model
 from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom, is_stock_phrase
+from stream_server.engine.moonshine.request import Backend, Request
+from stream_server.engine.moonshine.request import Hypothesis as Reading
+from stream_server.engine.moonshine.tensor.bucket import DeviceSettings
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
@@ -36,7 +36,8 @@ COMMITTING = (Kind.STEP, Kind.PREVIEW)
 @dataclass(frozen=True, slots=True)
 class MoonshineSettings:
     """``step_samples``: distance of the decodes that may commit. ``shift``: by how many samples two readings differ.
-    ``margin``: samples of a segment that are not speech, before and after it."""
+    ``margin``: samples of a segment that are not speech, before and after it. ``device``: in place of ``threads``,
+    ``max_batch`` and ``max_step_samples`` where the model runs in torch."""
 
     threads: int = 1
     step_samples: int = SAMPLE_RATE // 2
@@ -46,6 +47,7 @@ class MoonshineSettings:
     max_step_samples: int = 40 * SAMPLE_RATE
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     phantom: PhantomSettings = field(default_factory=PhantomSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,16 @@ class MoonshineStream(Stream):
 class MoonshineRecognizer:
     """The embedded English model. Segment kind: see `engine.recognizer`."""
 
-    def __init__(self, assets: Assets, settings: MoonshineSettings) -> None:
+    def __init__(self, assets: Assets, settings: MoonshineSettings, backend: Backend | None = None) -> None:
+        """``backend`` is the network; ONNX Runtime on the CPU if None. Raises WeightError for other files."""
         self._settings = settings
-        self._model = Model(assets, threads=settings.threads)
+        self._model = backend or Model(assets, threads=settings.threads)
         self._tokenizer = Tokenizer.load(assets.tokenizer)
         self.info = RecognizerInfo(
             name="moonshine-tiny",
             kind="segment",
             languages=(LANGUAGE,),
-            description="Moonshine tiny, 27 M parameters, English, on ONNX Runtime (CPU)",
+            description=f"Moonshine tiny, 27 M parameters, English, {self._model.description}",
             step_samples=settings.step_samples,
             max_batch=settings.max_batch,
             max_step_samples=settings.max_step_samples,
@@ -113,9 +116,7 @@ class MoonshineRecognizer:
 
     def warm_up(self) -> None:
         """Decode the longest clips there can be, so that all memory is taken before the first caller comes."""
-        longest = np.zeros(round(self.info.max_segment_sec * SAMPLE_RATE), np.float32)
-        self._model.decode([Request(longest)] * max(1, self._settings.threads))
-        self._model.decode([Request(longest[: 5 * SAMPLE_RATE])] * self._settings.max_batch)
+        self._model.warm_up(round(self.info.max_segment_sec * SAMPLE_RATE), self._settings.max_batch)
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         """Decode one batch; see `engine.recognizer.Recognizer.step`."""
@@ -240,6 +241,21 @@ class MoonshineRecognizer:
             )
             for (word, first, last), (_, start, end) in zip(groups, times, strict=True)
         )
+
+
+def load_moonshine_torch(assets: Assets, settings: MoonshineSettings, device: str) -> MoonshineRecognizer:
+    """The same model in torch on ``device``, such as ``cuda:0`` or ``cpu``.
+
+    Raises:
+        ImportError: torch is not installed.
+        WeightError: other files than those of the pinned wheel.
+        RuntimeError: torch cannot use the device.
+    """
+    from stream_server.engine.moonshine.tensor.model import TensorModel
+
+    limits = settings.device
+    settings = replace(settings, max_batch=limits.max_batch, max_step_samples=limits.max_step_samples)
+    return MoonshineRecognizer(assets, settings, TensorModel(assets, limits, device))
 
 
 def _prepared(attempt: _Attempt) -> Hypothesis | None:

@@ -12,7 +12,7 @@ def find_loop(tokens: Sequence[int]) -> int | None:
     size = len(tokens)
     for width, times in _LIMITS.items():
         span = width * times
-        if span > size:
+        if span > size or tokens[-1] != tokens[-1 - width]:
             continue
         tail = tokens[size - span :]
         if tail[width:] == tail[:-width]:

@@ -9,7 +9,8 @@ import soxr
 from numpy.typing import NDArray
 
 from stream_server.engine.moonshine.asset import Assets, find_assets, find_recording
-from stream_server.engine.moonshine.model import SAMPLE_RATE, Model
+from stream_server.engine.moonshine.model import Model
+from stream_server.engine.moonshine.request import SAMPLE_RATE
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 
 Excerpt = Callable[[str, float, float], NDArray[np.float32]]

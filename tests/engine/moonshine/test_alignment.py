@@ -5,8 +5,9 @@ import pytest
 
 from bench.alignment import SENTENCES, Condition, build, measure
 from stream_server.engine.moonshine.alignment import align_words
-from stream_server.engine.moonshine.graph import FIRST_CENTER, HOP
-from stream_server.engine.moonshine.model import SAMPLE_RATE, Model, Request
+from stream_server.engine.moonshine.architecture import FIRST_CENTER, HOP
+from stream_server.engine.moonshine.model import Model
+from stream_server.engine.moonshine.request import SAMPLE_RATE, Request
 from stream_server.engine.moonshine.tokenizer import Tokenizer
 from tests.engine.moonshine.conftest import Excerpt
 

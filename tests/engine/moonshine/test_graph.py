@@ -4,9 +4,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from stream_server.engine.moonshine.architecture import count_frames
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.builder import Builder, signed_is_exact
-from stream_server.engine.moonshine.graph import FRAME_MULTIPLE, build_encoder, count_frames
+from stream_server.engine.moonshine.graph import FRAME_MULTIPLE, build_encoder
 from stream_server.engine.moonshine.weight import Linear, load_weights
 
 
@@ -82,7 +83,7 @@ def test_convolution_by_windows() -> None:
 
 def test_frames_are_counted_right_and_padded(assets: Assets) -> None:
     session = onnxruntime.InferenceSession(
-        build_encoder(load_weights(assets.encoder), load_weights(assets.decoder), signed=False),
+        build_encoder(load_weights(assets.encoder), load_weights(assets.decoder), Builder(signed=False)),
         providers=["CPUExecutionProvider"],
     )
     assert count_frames(894) == 0

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_server.engine.moonshine.asset import Assets
-from stream_server.engine.moonshine.model import MAXIMUM_SAMPLES, SAMPLE_RATE, Hypothesis, Model, Request
+from stream_server.engine.moonshine.model import Model
+from stream_server.engine.moonshine.request import MAXIMUM_SAMPLES, SAMPLE_RATE, Hypothesis, Request
 from stream_server.engine.moonshine.tokenizer import END, START, Tokenizer
 from tests.engine.moonshine.conftest import Excerpt
 
@@ -114,7 +115,7 @@ def test_a_loop_is_cut(
     model: Model, clips: list[Audio], alone: list[Hypothesis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "stream_server.engine.moonshine.model.find_loop", lambda tokens: 4 if len(tokens) == 9 else None
+        "stream_server.engine.moonshine.request.find_loop", lambda tokens: 4 if len(tokens) == 9 else None
     )
     heard, forced = model.decode([Request(clips[0], align=True), Request(clips[0], prefix=alone[0].tokens[:6])])
     assert heard.looped

@@ -1,0 +1,208 @@
+"""The streaming transducer behind the engine's interface: chunks in, text that only grows out.
+
+Every frame is encoded once, and what has been emitted is never taken back, so a partial is stable as a whole. What a
+stream remembers on the device is forgotten at every pause: a session may last as long as it likes. Only a segment that was
+cut amid speech hands its memory on to the next.
+
+It knows nothing of other callers, of load or of time.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stream_server.engine.fastconformer.geometry import Geometry
+from stream_server.engine.fastconformer.keyterm import KeytermAutomaton, KeytermLimitError
+from stream_server.engine.fastconformer.program import Chunk, Emission
+from stream_server.engine.fastconformer.runner import Runner
+from stream_server.engine.fastconformer.settings import FastConformerSettings
+from stream_server.engine.fastconformer.text import Transcript, Vocabulary, confidence, timed_words
+from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
+from stream_server.engine.slots import Slot
+from stream_server.engine.work import SAMPLE_RATE, Hypothesis
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+_LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z]{2})?")
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A segment so far: its audio and frames that have been taken, and what was emitted, one entry a token."""
+
+    id: int
+    start: int
+    transcript: Transcript
+    samples: int = 0
+    frames: int = 0
+    at: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    hypothesis: Hypothesis | None = None
+
+
+class FastConformerStream(Stream):
+    """One caller: its slot on the device, its segment, where the last one ended, and the keyterms that are in force."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot.index
+        self.segment: _Segment | None = None
+        self.ended: int | None = None
+        self.keyterms: tuple[str, ...] | None = None  # None: whatever the slot's last caller has left
+
+
+class FastConformerRecognizer:
+    """A cache-aware FastConformer transducer. Streaming kind: see `engine.recognizer`.
+
+    ``name`` is what callers know it by; ``languages`` those of a model that is not told the language.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        runner: Runner,
+        vocabulary: Vocabulary,
+        settings: FastConformerSettings,
+        *,
+        languages: tuple[str, ...] = ("en",),
+    ) -> None:
+        self._runner = runner
+        self._vocabulary = vocabulary
+        self._settings = settings
+        config = runner.model.config
+        self._geometry = Geometry.of(config.feature, config.encoder)
+        self._prompt = config.prompt
+        if self._prompt is not None:
+            languages = tuple(sorted(tag for tag in self._prompt.dictionary if _LANGUAGE_TAG.fullmatch(tag)))
+        self._language = languages[0] if len(languages) == 1 else AUTO
+        chunks = tuple(self._geometry.chunk_samples(frames) for frames in sorted(runner.buckets))
+        self.info = RecognizerInfo(
+            name=name,
+            kind="streaming",
+            languages=languages,
+            description=f"Cache-aware FastConformer transducer, {config.encoder.layers} layers of "
+            f"{config.encoder.hidden}, every frame encoded once ({runner.state.attention.device.type})",
+            step_samples=self._geometry.chunk_samples(config.encoder.default_lookahead + 1),
+            chunks=chunks,
+            lead_samples=self._geometry.lead_samples,
+            max_batch=settings.max_batch,
+            max_step_samples=settings.max_batch_frames * self._geometry.frame_samples,
+            max_segment_sec=settings.max_segment_sec,
+            max_streams=runner.state.slots,
+            keyterms=True,
+        )
+
+    def new_stream(self, slot: Slot) -> Stream:
+        return FastConformerStream(slot)
+
+    def warm_up(self) -> None:
+        self._runner.warm_up()
+
+    def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+        """Decode one batch of chunks of one length; see `engine.recognizer.Recognizer.step`."""
+        for task in tasks:
+            self._heed_keyterms(task)
+        segments = [self._segment(task) for task in tasks]
+        chunks = [self._chunk(task, segment) for task, segment in zip(tasks, segments, strict=True)]
+        emissions = self._runner.run(chunks, tasks[0].chunk // self._geometry.frame_samples)
+        return [
+            self._conclude(task, segment, chunk, emission)
+            for task, segment, chunk, emission in zip(tasks, segments, chunks, emissions, strict=True)
+        ]
+
+    def _segment(self, task: Task) -> _Segment:
+        stream = task.stream
+        assert isinstance(stream, FastConformerStream)
+        if stream.segment is not None and stream.segment.id == task.segment_id:
+            return stream.segment
+        return _Segment(task.segment_id, task.start, Transcript(self._vocabulary))
+
+    def _chunk(self, task: Task, segment: _Segment) -> Chunk:
+        stream = task.stream
+        assert isinstance(stream, FastConformerStream)
+        first, last = segment.samples == 0, task.kind is Kind.FINAL
+        frames = task.chunk // self._geometry.frame_samples
+        if last:
+            frames = self._geometry.count_frames(segment.samples + len(task.audio)) - segment.frames
+        return Chunk(
+            slot=stream.slot,
+            audio=task.audio,
+            first=first,
+            reset=first and not (task.follows and stream.ended == task.start),
+            last=last,
+            frames=frames,
+            prompt=self._prompt_of(task.options.language),
+            boosted=bool(stream.keyterms),
+        )
+
+    def _prompt_of(self, language: str) -> int:
+        return 0 if self._prompt is None else self._prompt.dictionary.get(language, self._prompt.default)
+
+    def _conclude(self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission) -> Hypothesis:
+        """Take what came of a chunk into the stream, and say what there is now."""
+        stream = task.stream
+        assert isinstance(stream, FastConformerStream)
+        stream.segment = segment
+        segment.at += [segment.frames + frame for frame in emission.frames]
+        segment.logprobs += emission.logprobs
+        segment.transcript.append(emission.tokens)
+        segment.samples += len(task.audio)
+        segment.frames += chunk.frames
+        if task.kind is Kind.FINAL:
+            stream.segment = None
+            stream.ended = segment.start + segment.samples
+            segment.transcript.finish()
+            return self._hypothesis(task, segment)
+        if segment.hypothesis is None or emission.tokens:
+            segment.hypothesis = self._hypothesis(task, segment)
+        return segment.hypothesis
+
+    def _hypothesis(self, task: Task, segment: _Segment) -> Hypothesis:
+        text = segment.transcript.text
+        words = None
+        if task.kind is Kind.FINAL and task.options.words:
+            words = timed_words(
+                segment.transcript.words(),
+                segment.at,
+                segment.logprobs,
+                frame_samples=self._geometry.frame_samples,
+                start=segment.start,
+                end=segment.start + segment.samples,
+            )
+        return Hypothesis(
+            text=text,
+            stable_chars=len(text),
+            confidence=confidence(segment.logprobs) if text else 0.0,
+            language=segment.transcript.language or (task.options.language if self._prompt else self._language),
+            words=words,
+        )
+
+    def _heed_keyterms(self, task: Task) -> None:
+        """Bring the stream's keyterms to the device if they have changed: with the next segment, not within one."""
+        stream, terms = task.stream, task.options.keyterms
+        assert isinstance(stream, FastConformerStream)
+        if stream.keyterms == terms or stream.segment is not None:
+            return
+        self._runner.keyterms.write(stream.slot, self._automaton(terms))
+        stream.keyterms = terms
+
+    def _automaton(self, terms: Sequence[str]) -> KeytermAutomaton | None:
+        """The automaton of as many terms as there is room for, in their order."""
+        spellings = [self._vocabulary.encode(spelling) for term in terms for spelling in _spellings(term)]
+        phrases = [tokens for tokens in spellings if tokens]
+        count = len(phrases)
+        while count:
+            try:
+                return KeytermAutomaton.build(phrases[:count], self._settings.keyterms)
+            except KeytermLimitError as error:
+                logger.warning("keyterms are left out: %s", error)
+                count = count * 3 // 4
+        return None
+
+
+def _spellings(term: str) -> tuple[str, ...]:
+    """As it was given, as in the midst of a sentence, and as at its beginning."""
+    return tuple(dict.fromkeys((term, term.lower(), term[:1].upper() + term[1:])))

@@ -1,0 +1,114 @@
+"""Runs the transducer for many streams at once: chunks in, emitted labels out.
+
+A step has fixed shapes: one chunk length, and a number of rows rounded up to a *bucket*, whose spare rows belong to the
+scratch slot. On CUDA each is captured once, at start, as CUDA graphs (see `program.py`) and replayed from then on. Nothing
+is allocated in between. It knows no text, no segments and no callers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from stream_server.engine.fastconformer.encoder import FastConformer
+from stream_server.engine.fastconformer.keyterm import KeytermTable
+from stream_server.engine.fastconformer.program import Chunk, Emission, Program
+from stream_server.engine.fastconformer.settings import FastConformerSettings
+from stream_server.engine.fastconformer.state import State
+from stream_server.engine.fault import device_faults
+from stream_server.engine.recognizer import DeviceMemoryError
+
+logger = logging.getLogger(__name__)
+
+GROWTH = 4
+"""From one bucket to the next. A step is hardly longer for a few rows more: the weights are read anyway."""
+
+
+class Runner:
+    """The model with its state and its programs, one for each chunk length and bucket. Used by one thread.
+
+    ``buckets``: the batch sizes of each chunk length (in encoder frames), smallest first. ``graph_bytes``: device memory
+    that captured programs have taken.
+    """
+
+    def __init__(
+        self, model: FastConformer, state: State, keyterms: KeytermTable, settings: FastConformerSettings
+    ) -> None:
+        self.model = model
+        self.state = state
+        self.keyterms = keyterms
+        self._settings = settings
+        self._device = state.attention.device
+        self._programs: dict[tuple[int, int], Program] = {}
+        chunks = sorted(lookahead + 1 for lookahead in model.config.encoder.lookaheads)
+        self.buckets = {frames: self._plan_buckets(frames) for frames in chunks}
+        self.graph_bytes = 0
+
+    def _plan_buckets(self, frames: int) -> list[int]:
+        largest = max(1, min(self._settings.max_batch, self._settings.max_batch_frames // frames, self.state.slots))
+        sizes = {largest, max(1, largest // 2)}
+        size = 1
+        while size < largest:
+            sizes.add(size)
+            size *= GROWTH
+        return sorted(sizes)
+
+    def warm_up(self) -> None:
+        """Build every program, the largest first, so that the smaller ones fit into the memory it has taken.
+
+        A program whose capture goes beyond ``graph_bytes`` of the settings, or beyond what the device has, is left out:
+        larger batches are then run in parts.
+
+        Raises:
+            DeviceMemoryError, DeviceLostError: not even the smallest can be built.
+        """
+        pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
+        before = self._reserved()
+        sizes = [(bucket * frames, frames, bucket) for frames, buckets in self.buckets.items() for bucket in buckets]
+        for _, frames, bucket in sorted(sizes, reverse=True):
+            program = self._build(frames, bucket, pool)
+            taken = self._reserved() - before
+            if program is None or (taken > self._settings.graph_bytes and bucket > 1):
+                logger.warning("steps of %d streams by %d frames are left out for lack of memory", bucket, frames)
+                self.buckets[frames].remove(bucket)
+                del program
+                torch.cuda.empty_cache()
+            else:
+                self._programs[frames, bucket] = program
+                self.graph_bytes = taken
+        logger.info("programs: %s; %.2f GB", self.buckets, self.graph_bytes / 1e9)
+
+    def _build(self, frames: int, bucket: int, pool: tuple[int, int] | None) -> Program | None:
+        """A program, captured where there is something to capture for; None if the device has no memory for it."""
+        try:
+            with device_faults(), torch.inference_mode():
+                program = Program(self.model, self.state, self.keyterms, frames, bucket, self._settings)
+                if pool is not None:
+                    program.capture(pool)
+        except DeviceMemoryError:
+            if bucket == 1:
+                raise
+            return None
+        return program
+
+    def _reserved(self) -> int:
+        """Bytes that torch has taken from the device; 0 where nothing is captured."""
+        return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+
+    def run(self, chunks: Sequence[Chunk], frames: int) -> list[Emission]:
+        """Take one step for streams of one chunk length, ``frames`` encoder frames: at most one chunk of a stream.
+
+        Raises:
+            ValueError: audio that is not of finite numbers; nothing has been run then.
+            DeviceMemoryError, DeviceLostError: the device is at fault.
+        """
+        buckets = self.buckets[frames]
+        emissions: list[Emission] = []
+        with device_faults(), torch.inference_mode():
+            for start in range(0, len(chunks), buckets[-1]):
+                part = chunks[start : start + buckets[-1]]
+                bucket = next(size for size in buckets if size >= len(part))
+                emissions += self._programs[frames, bucket].run(part)
+        return emissions

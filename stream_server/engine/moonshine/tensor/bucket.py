@@ -1,0 +1,50 @@
+"""The few shapes that batches are padded to, so that each can be prepared beforehand. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stream_server.engine.moonshine.architecture import count_frames
+from stream_server.engine.moonshine.request import SAMPLE_RATE, token_cap
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """How the model runs on a device.
+
+    ``max_batch``, ``max_step_samples``: most tasks and most audio in one step. ``clips``: numbers of clips that run
+    together in the decoder; ``encoded``: in the encoder. ``seconds``: lengths of clips. ``widths``: tokens that are read
+    at once. ``steps``: tokens chosen on the device before the host looks at them.
+    """
+
+    max_batch: int = 128
+    max_step_samples: int = 1_280 * SAMPLE_RATE
+    clips: tuple[int, ...] = (1, 8, 32, 128)
+    encoded: tuple[int, ...] = (1, 8, 32)
+    seconds: tuple[float, ...] = (2, 4, 8, 16, 32)
+    widths: tuple[int, ...] = (1, 16, 64)
+    steps: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Room for a decoder's batch: encoder frames of a clip, and tokens that are read."""
+
+    frames: int
+    tokens: int
+
+
+def smallest(sizes: Sequence[int], need: int) -> int:
+    """The smallest size that is enough; ``need`` itself where none is."""
+    return min((size for size in sizes if size >= need), default=need)
+
+
+def room_of(samples: int, settings: DeviceSettings) -> Shape:
+    """What clips of so many samples need, unless a prefix is longer than they may be."""
+    return Shape(count_frames(samples), token_cap(samples) + 1 + settings.steps)
+
+
+def lengths(settings: DeviceSettings) -> tuple[int, ...]:
+    """``settings.seconds`` in samples."""
+    return tuple(round(seconds * SAMPLE_RATE) for seconds in settings.seconds)

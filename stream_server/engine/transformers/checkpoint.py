@@ -1,0 +1,137 @@
+"""A checkpoint of a whole-segment model, loaded: configuration, weights, feature extractor, vocabulary, languages.
+
+Nothing outside the folder is read, and no code that lies in it is run. It does not know how a model is decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import metadata_load
+from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+
+from stream_server.engine.hub import CheckpointError
+from stream_server.engine.transformers.vocabulary import Vocabulary
+from stream_server.engine.work import SAMPLE_RATE, Audio
+
+logger = logging.getLogger(__name__)
+
+SHORTEST = SAMPLE_RATE // 4
+"""Shorter clips are filled up with silence: convolutions need something to work on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a folder held. ``model`` is on ``device`` in ``dtype`` and ready for inference; ``languages`` are those of
+    the model card, or none."""
+
+    name: str
+    config: PreTrainedConfig
+    model: Any  # the classes of the families share no type that names their parts
+    extractor: Any
+    tokenizer: Any
+    vocabulary: Vocabulary
+    languages: tuple[str, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    def features(self, clips: list[Audio]) -> dict[str, torch.Tensor]:
+        """The model's inputs for clips of [n] float32 at 16 kHz: on the device, floats in the model's type."""
+        features = self.extractor(
+            clips, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=self._padding, device=self.device.type
+        )
+        return {
+            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            for name, value in features.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    @property
+    def _padding(self) -> str:
+        return "max_length" if hasattr(self.extractor, "n_samples") else "longest"  # a fixed window
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is of a kind that transformers does not know.
+    """
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: no usable config.json: {_first_line(error)}") from error
+    return config
+
+
+def load_checkpoint(
+    folder: Path, name: str, config: PreTrainedConfig, model_class: Any, device: torch.device
+) -> Checkpoint:
+    """Load everything. float32 on a CPU; bfloat16 on a GPU, or float16 where that has no bfloat16.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or tensors are missing or have another shape.
+    """
+    dtype = _dtype(device)
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = model_class.from_pretrained(
+            folder, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
+        raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        raise CheckpointError(f"{folder}: tensors are missing: {_some(report['missing_keys'])}")
+    if report["unexpected_keys"]:
+        logger.warning("%s: tensors that nobody asks for: %s", folder, _some(report["unexpected_keys"]))
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise CheckpointError(f"{folder}: made for {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported")
+    _freeze(model, device)
+    vocabulary = Vocabulary.of(tokenizer, config.get_text_config(decoder=True).vocab_size)
+    return Checkpoint(
+        name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype
+    )
+
+
+def _freeze(model: PreTrainedModel, device: torch.device) -> None:
+    model.eval()
+    model.requires_grad_(False)
+    model.to(device)  # type: ignore[arg-type]
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _card_languages(folder: Path) -> tuple[str, ...]:
+    """The languages in the head of the model card, if there is one."""
+    card = folder / "README.md"
+    try:
+        head = metadata_load(card) if card.is_file() else None
+    except ValueError:  # not YAML
+        return ()
+    said = (head or {}).get("language")
+    languages = said if isinstance(said, list) else [said]
+    return tuple(tag for tag in languages if isinstance(tag, str))
+
+
+def pad_short(clip: Audio) -> Audio:
+    """The clip, at least `SHORTEST` long."""
+    return np.pad(clip, (0, max(0, SHORTEST - len(clip))))
+
+
+def _some(names: Any) -> str:
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

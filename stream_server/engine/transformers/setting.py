@@ -1,0 +1,48 @@
+"""The settings of whole-segment models. No model, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stream_server.engine.moonshine.commitment import CommitmentSettings
+from stream_server.engine.work import SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceSettings:
+    """When a whole reading is taken to be made up, as models of this kind do where nobody speaks.
+
+    ``probability``: of silence, by the model itself, from which a reading below ``unlikely`` is made up (the rule of
+    the Whisper paper, arXiv:2212.04356, section 4.5). Any reading below ``incredible`` is, and a loop below
+    ``unlikely``. The last two are mean natural log-probabilities of the tokens that were not forced.
+    """
+
+    probability: float = 0.6
+    unlikely: float = -0.8
+    incredible: float = -1.5
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersSettings:
+    """How whole-segment models are run.
+
+    ``languages``: the tags that the model speaks, where the checkpoint does not say. ``step_samples``: distance of the
+    decodes that may commit; twice that of the embedded model, because a model with a fixed window pays for all of it
+    each time. ``max_batch``: on a CPU a step takes as long as its clips one after another, so fewer are better there.
+    ``tokens_per_sec``: at most so many tokens for each second of audio, and ``least_tokens`` besides, so that a decoder
+    that does not end is stopped. ``keyterm_tokens``: at most so many tokens of key terms are put before the text;
+    a reading with key terms whose mean log-probability is below ``keyterm_doubt`` is compared with one without.
+    ``commitment``: see `commitment.py`; words have no age here, so it never decays.
+    """
+
+    languages: tuple[str, ...] = ()
+    step_samples: int = SAMPLE_RATE
+    max_batch: int = 8
+    max_step_samples: int = 240 * SAMPLE_RATE
+    max_segment_sec: float = 30.0
+    tokens_per_sec: float = 12.0
+    least_tokens: int = 16
+    keyterm_tokens: int = 100
+    keyterm_doubt: float = -0.5
+    commitment: CommitmentSettings = field(default_factory=lambda: CommitmentSettings(evidence=3.0, decay=0.0))
+    silence: SilenceSettings = field(default_factory=SilenceSettings)
