@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import EngineSettings
-from stream_server.engine.fastconformer.settings import FastConformerSettings
+from stream_server.engine.fastconformer.settings import FastConformerSettings, KeytermSettings
 from stream_server.engine.moonshine.recognizer import MoonshineSettings
 from stream_server.engine.recognizer import RecognizerInfo
 from stream_server.engine.registry import RecognizerSettings
@@ -69,6 +69,8 @@ class Settings(BaseModel):
     """GPU memory that captured steps of a streaming model may take."""
     threads: int = Field(0, ge=0, le=256)
     """Threads of one model step; 0 takes as many as there are cores for the process, at most four."""
+    keyterm_bonus: float = Field(1.0, ge=0, le=100)
+    """How strongly a streaming model favours a caller's keyterms: what the first token of one gains, in nats."""
     vad: Literal["webrtc", "silero"] = "webrtc"
 
     api_keys: Names = ()
@@ -131,5 +133,7 @@ class Settings(BaseModel):
             device=self.device,
             max_streams=self.engine.max_streams,
             moonshine=MoonshineSettings(threads=self.threads or min(4, _cores())),
-            fastconformer=FastConformerSettings(graph_bytes=self.graph_memory),
+            fastconformer=FastConformerSettings(
+                graph_bytes=self.graph_memory, keyterms=KeytermSettings(bonus=self.keyterm_bonus)
+            ),
         )

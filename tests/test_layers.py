@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -63,6 +64,17 @@ LAYERS = (
     Layer((ENGINE,), (ENGINE,), ("numpy",)),
     Layer((*ENGINE_VALUES, f"{ENGINE}.scheduler", f"{ENGINE}.planner"), (ENGINE,), ("numpy",), pure=True),
     Layer((f"{ENGINE}.moonshine",), (ENGINE,), ("numpy", "onnx", "onnxruntime")),
+    # What needs the gpu extra is imported only when a model that runs on it is loaded: see test_the_base_has_no_torch.
+    Layer((f"{ENGINE}.device", f"{ENGINE}.fault"), (ENGINE,), ("torch",)),
+    Layer((f"{ENGINE}.hub",), (ENGINE,), ("huggingface_hub",)),
+    Layer((f"{ENGINE}.fastconformer",), (ENGINE,), ("numpy", "safetensors", "tokenizers", "torch")),
+    Layer(
+        tuple(f"{ENGINE}.fastconformer.{name}" for name in ("configuration", "geometry", "settings")),
+        (ENGINE,),
+        pure=True,
+    ),
+    Layer((f"{ENGINE}.moonshine.tensor",), (ENGINE,), ("numpy", "torch")),
+    Layer((f"{ENGINE}.transformers",), (ENGINE,), ("numpy", "safetensors", "tokenizers", "torch", "transformers")),
     # The session is a state machine: it sees the engine's values, never the engine.
     Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES), ("numpy",), pure=True),
     Layer(RULES, (PROTOCOL,), pure=True),
@@ -145,6 +157,21 @@ def violations(module: str, imported: frozenset[str]) -> list[str]:
 @pytest.mark.parametrize("module", modules())
 def test_imports_point_downwards(module: str) -> None:
     assert violations(module, modules()[module]) == []
+
+
+def test_the_base_needs_nothing_of_the_gpu_extra() -> None:
+    """In a process in which none of it can be imported, the server is, the embedded model loads, and `auto` is the CPU."""
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchaudio', 'transformers', 'safetensors', 'tokenizers', 'huggingface_hub'):\n"
+        "    sys.modules[name] = None\n"
+        "import stream_server.app, stream_server.cli, stream_server.transcribe, stream_client\n"
+        "from stream_server.engine.registry import RecognizerSettings, load_recognizer\n"
+        "print(load_recognizer('moonshine-tiny', RecognizerSettings()).info.description)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(CPU)" in done.stdout
 
 
 def test_nobody_imports_the_entry_points() -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ def resolve_device(name: str) -> str:
 
 
 def _first_card() -> str:
-    if importlib.util.find_spec("torch") is None:
-        return "cpu"
+    if importlib.util.find_spec("torch") is None or version("torch").endswith("+cpu"):
+        return "cpu"  # found out without importing torch, which takes seconds
     try:
         return "cuda:0" if _Cards.find().count else "cpu"
     except DeviceError as error:

@@ -187,7 +187,5 @@ class Planner:
             priority=self.options.priority,
             chunk=segment.chunk,
         )
-        may_expire = (
-            kind in (Kind.STEP, Kind.PREVIEW) and not segment.chunk and self.options.priority is Priority.LIVE
-        )
+        may_expire = kind in (Kind.STEP, Kind.PREVIEW) and not segment.chunk and self.options.priority is Priority.LIVE
         return replace(job, expires=job.deadline + STEP_PATIENCE) if may_expire else job

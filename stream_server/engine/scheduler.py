@@ -125,9 +125,7 @@ class Scheduler:
         return batch
 
     def _expire(self, now: float) -> None:
-        late = [
-            (stream, lane) for stream, lane in self._lanes.items() if any(job.expires <= now for job in lane.jobs)
-        ]
+        late = [(stream, lane) for stream, lane in self._lanes.items() if any(job.expires <= now for job in lane.jobs)]
         for stream, lane in late:
             self._drop(stream, lane, [job for job in lane.jobs if job.expires <= now])
             if not lane.jobs and not lane.running:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stream_server.engine import device as device_module
 from stream_server.engine.device import DeviceError, require_gpu_extra, resolve_device
 
 
@@ -34,6 +35,13 @@ def pretend(
     )
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    monkeypatch.setattr(device_module, "version", lambda package: "2.99")
+
+
+def test_a_build_for_the_cpu_is_known_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cards=2)
+    monkeypatch.setattr(device_module, "version", lambda package: "2.99+cpu")
+    assert resolve_device("auto") == "cpu"
 
 
 def pretend_without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:

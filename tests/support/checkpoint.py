@@ -82,7 +82,8 @@ def make_checkpoint(
     family: str = "nemotron_asr_streaming",
     *,
     seed: int = 0,
-    blank_bias: float = 10.0,
+    blanks: float = 0.7,
+    blank_bias: float | None = None,
     lookaheads: tuple[int, ...] = (13, 6, 1, 0),
     feature: dict[str, Any] | None = None,
     encoder: dict[str, Any] | None = None,
@@ -90,8 +91,9 @@ def make_checkpoint(
 ) -> Path:
     """Save a random model, its feature extractor and its tokenizer in ``folder``; what transformers loads back.
 
-    ``blank_bias`` is the joint's bias of the blank: higher for fewer tokens. ``feature``, ``encoder`` and
-    ``overrides`` replace settings of the feature extractor, of the encoder and of the model's configuration.
+    ``blanks`` is the share of blanks among what the search decides on noise; ``blank_bias`` sets the joint's bias of the
+    blank instead. ``feature``, ``encoder`` and ``overrides`` replace settings of the feature extractor, of the encoder and
+    of the model's configuration.
     """
     prompted = family == "nemotron3_5_asr"
     tokenizer = make_tokenizer(family)
@@ -123,10 +125,11 @@ def make_checkpoint(
         else:
             model = NemotronAsrStreamingForRNNT(NemotronAsrStreamingConfig(encoder_config=sizes, **settings))
             processor = NemotronAsrStreamingProcessor(extractor, tokenizer, **choices)
-        _randomize(model, extractor)
+        _randomize(model, extractor, blanks)
     model.generation_config.decoder_start_token_id = blank
-    with torch.no_grad():
-        model.joint.head.bias[blank] = blank_bias
+    if blank_bias is not None:
+        with torch.no_grad():
+            model.joint.head.bias[blank] = blank_bias
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     transformers.logging.set_verbosity(verbosity)
@@ -134,7 +137,7 @@ def make_checkpoint(
 
 
 @torch.no_grad()
-def _randomize(model: Nemotron3_5AsrForRNNT | NemotronAsrStreamingForRNNT, extractor: Any) -> None:
+def _randomize(model: Nemotron3_5AsrForRNNT | NemotronAsrStreamingForRNNT, extractor: Any, blanks: float) -> None:
     """Weights with which frames come out different from each other; with transformers' own they are all alike.
 
     Most of what an untrained network puts out does not depend on its input. The last layers of subsampling,
@@ -159,13 +162,18 @@ def _randomize(model: Nemotron3_5AsrForRNNT | NemotronAsrStreamingForRNNT, extra
     model.get_audio_features(**inputs)
     hook.remove()
     _standardize(embedder, embedded[0])
-    frames = model.get_audio_features(**inputs).pooler_output[0]
+    # The first frames are unlike all others, because of the zeros before them.
+    frames = model.get_audio_features(**inputs, num_lookahead_tokens=0).pooler_output[0][10:]
     labels = model.decoder(torch.randint(model.config.vocab_size, (1, len(frames))))[0]
     frames = _standardize(model.encoder_projector, frames)
     labels = _standardize(model.decoder.decoder_projector, labels)
     _standardize(model.joint.head, model.joint(labels, frames))
     model.joint.head.weight.mul_(4.0)
     model.joint.head.bias.mul_(4.0)
+    logits, blank = model.joint(labels, frames), model.config.blank_token_id
+    scores = logits[:, blank].clone()
+    logits[:, blank] = -torch.inf
+    model.joint.head.bias[blank] += torch.quantile(logits.amax(dim=1) - scores, blanks)
 
 
 def _standardize(layer: torch.nn.Linear, outputs: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ LANGUAGE_TOKENS = 99  # which the English model has and never uses
 CONTROLS = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
 HEADS = [[1, 0], [2, 0], [2, 5], [3, 0], [3, 1], [3, 2], [3, 3], [3, 4]]  # which follow the audio, by OpenAI
 
-UNSPOKEN = set(" ()[]{}<>#*+/:;=@\\^_`|~\"\u266a\u266b\u266c\u2669")
+UNSPOKEN = set(' ()[]{}<>#*+/:;=@\\^_`|~"\u266a\u266b\u266c\u2669')
 """Tokens of nothing but these are suppressed: they begin what captions say of sounds that are not speech."""
 
 NAMES = {

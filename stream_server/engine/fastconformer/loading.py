@@ -35,9 +35,7 @@ def load_fastconformer(
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_model(config, folder, device, dtype)
     state, keyterms = _allocate(config, torch.device(device), dtype, max_streams, settings)
-    logger.info(
-        "%s on %s: %d streams of %.2f MB each", name, device, state.slots, state.bytes_per_stream / 1e6
-    )
+    logger.info("%s on %s: %d streams of %.2f MB each", name, device, state.slots, state.bytes_per_stream / 1e6)
     return FastConformerRecognizer(name, Runner(model, state, keyterms, settings), vocabulary, settings)
 
 
@@ -74,7 +72,10 @@ def _allocate(
             continue
         if streams < max_streams:
             logger.warning(
-                "there is memory for %d streams, not for the %d asked for (%.2f MB each)", streams, max_streams, each / 1e6
+                "there is memory for %d streams, not for the %d asked for (%.2f MB each)",
+                streams,
+                max_streams,
+                each / 1e6,
             )
         return state, keyterms
     raise DeviceError(f"{device} has no room for a single stream of {each / 1e6:.2f} MB beside the model")

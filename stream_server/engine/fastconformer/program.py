@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from stream_server.engine.fastconformer.encoder import FastConformer
 from stream_server.engine.fastconformer.geometry import Geometry
-from stream_server.engine.fastconformer.keyterm import ROOT, KeytermTable
+from stream_server.engine.fastconformer.keyterm import KeytermTable
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.state import Rows, State
-from stream_server.engine.fastconformer.transducer import GreedySearch, PredictorState, SearchState
+from stream_server.engine.fastconformer.transducer import GreedySearch, SearchState
 from stream_server.engine.work import Audio
 
 LOUDEST = 100.0
@@ -86,7 +86,6 @@ class Program:
         self._state = state
         self._keyterms = keyterms
         self._greedy = GreedySearch(model.decoder, model.joint, transducer)
-        self._initial = model.decoder.initial()
         self._iterations = frames + max(3, math.ceil(settings.symbols_per_frame * frames))
         self._most_rounds = math.ceil(frames * (transducer.max_symbols + 1) / self._iterations)
         geometry = Geometry.of(model.config.feature, model.config.encoder)
@@ -106,7 +105,7 @@ class Program:
             bucket, frames, transducer.hidden, dtype=model.encoder_projector.weight.dtype, device=device
         )
         self._rows = self._unpack()
-        self._cursor = self._begin(self._rows)
+        self._cursor = model.begin(self._rows, state)
         self._run_encode: Callable[[], None] = self._encode
         self._run_search: dict[bool, Callable[[], None]] = {
             boosted: partial(self._search, boosted) for boosted in (False, True)
@@ -164,16 +163,11 @@ class Program:
             prompt=prompt,
         )
 
-    def _begin(self, rows: Rows) -> SearchState:
-        memory, node = self._state.gather_predictor(rows)
-        predictor = PredictorState(memory).replaced(rows.reset, self._initial)
-        return SearchState.begin(predictor, torch.where(rows.reset, ROOT, node))
-
     def _encode(self) -> None:
         rows = self._unpack()
         encoded, update = self._model.encode(self._input[:, _HEADER:].view(torch.float32), rows, self._state)
-        cursor = self._begin(rows)
-        self._state.commit(rows, update)
+        cursor = self._model.begin(rows, self._state)
+        self._model.commit(rows, update, self._state)
         self._encoded.copy_(encoded)
         for field in fields(rows):
             getattr(self._rows, field.name).copy_(getattr(rows, field.name))
@@ -184,7 +178,7 @@ class Program:
         keyterms = self._keyterms.rows(rows.slot) if boosted else None
         emissions, cursor = self._greedy(self._encoded, rows.frames, self._cursor, keyterms, self._iterations)
         self._advance(cursor)
-        self._state.commit_predictor(rows, cursor.predictor.memory, cursor.node)
+        self._model.remember(rows, cursor, self._state)
         logprobs = emissions.logprobs.view(torch.int32)
         parts = [emissions.unfinished[:, None].int(), emissions.tokens, emissions.at, logprobs]
         torch.cat(parts, dim=1, out=self._output)

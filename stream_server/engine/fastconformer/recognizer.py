@@ -22,7 +22,7 @@ from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.text import Transcript, Vocabulary, confidence, timed_words
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
-from stream_server.engine.work import SAMPLE_RATE, Hypothesis
+from stream_server.engine.work import Hypothesis
 
 logger = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 Two heads of the decoder point at word boundaries (see `architecture.py`): one looks at where a word begins while its
 first token is being chosen, the other at where it ends once its last token has been read. Their weights score every
-moment of the clip as each word's start and end; a dynamic program then places all starts and ends in order, for the best total
-score, with loud moments wanted inside words and quiet ones between them. That is dynamic time warping reduced to the
-moments that are reported, so that a word does not swallow the pause beside it.
+moment of the clip as each word's start and end; a dynamic program then places all starts and ends in order, for the
+best total score, with loud moments wanted inside words and quiet ones between them. That is dynamic time warping
+reduced to the moments that are reported, so that a word does not swallow the pause beside it.
 
 Knows nothing of the model, of tokens or of the stream: samples count from the start of the clip.
 """

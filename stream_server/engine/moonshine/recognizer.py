@@ -243,21 +243,6 @@ class MoonshineRecognizer:
         )
 
 
-def load_moonshine_torch(assets: Assets, settings: MoonshineSettings, device: str) -> MoonshineRecognizer:
-    """The same model in torch on ``device``, such as ``cuda:0`` or ``cpu``.
-
-    Raises:
-        ImportError: torch is not installed.
-        WeightError: other files than those of the pinned wheel.
-        RuntimeError: torch cannot use the device.
-    """
-    from stream_server.engine.moonshine.tensor.model import TensorModel
-
-    limits = settings.device
-    settings = replace(settings, max_batch=limits.max_batch, max_step_samples=limits.max_step_samples)
-    return MoonshineRecognizer(assets, settings, TensorModel(assets, limits, device))
-
-
 def _prepared(attempt: _Attempt) -> Hypothesis | None:
     """The final that a preview has worked out already, if the segment did end there."""
     preview = attempt.state.preview

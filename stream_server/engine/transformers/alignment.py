@@ -7,6 +7,8 @@ given away, so that no token swallows the pause beside it. Knows nothing of mode
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +36,7 @@ def align_tokens(attention: NDArray[np.float32], first: int, audio: Audio) -> li
     starts = _place(scores[:, kept])
     return [
         (int(bounds[kept[start]]), int(bounds[kept[max(start, end - 1)] + 1]))
-        for start, end in zip(starts[:-1], starts[1:], strict=True)
+        for start, end in pairwise(starts.tolist())
     ]
 
 
@@ -50,7 +52,7 @@ def _place(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Where each of ``scores`` [tokens, frames] begins, if they follow each other and the sum is to be the largest."""
     tokens, frames = scores.shape
     if tokens > frames:  # more tokens than moments: nothing to be found out
-        return np.arange(tokens) * frames // tokens  # the same frame several times over
+        return np.asarray(np.arange(tokens) * frames // tokens)  # the same frame several times over
     total = np.full(tokens, -np.inf)
     total[0] = scores[0, 0]
     advanced = np.zeros((frames, tokens), bool)  # whether a token begins at this frame, if it holds this frame

@@ -79,7 +79,7 @@ def load_checkpoint(
     """
     dtype = _dtype(device)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = model_class.from_pretrained(
             folder, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
@@ -94,13 +94,11 @@ def load_checkpoint(
         raise CheckpointError(f"{folder}: made for {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported")
     _freeze(model, device)
     vocabulary = Vocabulary.of(tokenizer, config.get_text_config(decoder=True).vocab_size)
-    return Checkpoint(
-        name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype
-    )
+    return Checkpoint(name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype)
 
 
 def _freeze(model: PreTrainedModel, device: torch.device) -> None:
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     model.requires_grad_(False)
     model.to(device)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """Models that label every frame by itself: connectionist temporal classification (Graves et al., ICML 2006).
 
-Parakeet CTC, wav2vec 2.0 and its kin. The likeliest label of each frame, repetitions merged, blanks dropped: there is no
-decoder that a prefix could be forced on, and no token depends on another. Knows nothing of streams.
+Parakeet CTC, wav2vec 2.0 and its kin. The likeliest label of each frame, repetitions merged, blanks dropped: there is
+no decoder that a prefix could be forced on, and no token depends on another. Knows nothing of streams.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ class SilenceSettings:
     """
 
     probability: float = 0.6
-    unlikely: float = -0.8
-    incredible: float = -1.5
+    unlikely: float = -0.5
+    incredible: float = -2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class TransducerModel:
         config = checkpoint.config
         self._blank: int = config.blank_token_id
         self._labels: int = config.vocab_size
-        self._durations: tuple[int, ...] = tuple(getattr(config, "durations", ()))
+        self._durations: tuple[int, ...] = tuple(getattr(config, "durations", ()))  # none: RNN-T
         self._max_symbols: int = config.max_symbols_per_step
 
     @torch.inference_mode()
@@ -58,30 +58,27 @@ class TransducerModel:
         encoded = self._checkpoint.model.get_audio_features(**features)
         rows = [_Row(frames) for frames in encoded.attention_mask.sum(-1).tolist()]
         self._search(encoded.pooler_output, rows)
-        return [self._reading(*pair) for pair in zip(requests, clips, rows, strict=True)]
+        return [
+            self._reading(request, len(clip), row) for request, clip, row in zip(requests, clips, rows, strict=True)
+        ]
 
     def _search(self, states: torch.Tensor, rows: Sequence[_Row]) -> None:
         """Greedy search over ``states`` [rows, frames, hidden], all rows at once, until each is at its end."""
         model = self._checkpoint.model
-        cache = ParakeetRNNTDecoderCache(self._checkpoint.config)
+        cache = ParakeetRNNTDecoderCache(self._checkpoint.config)  # type: ignore[no-untyped-call]
         last = torch.full((len(rows), 1), self._blank, device=states.device)
         numbers = torch.arange(len(rows), device=states.device)
         while not all(row.done for row in rows):
             frames = torch.tensor([min(row.frame, row.frames - 1) for row in rows], device=states.device)
             predicted = model.decoder(last, cache=cache)
-            logits = model.joint(
-                decoder_hidden_states=predicted, encoder_hidden_states=states[numbers, frames, None]
-            )[:, 0].float()
+            logits = model.joint(decoder_hidden_states=predicted, encoder_hidden_states=states[numbers, frames, None])[
+                :, 0
+            ].float()
             logprobs, tokens = logits[:, : self._labels].log_softmax(-1).max(-1)
-            if self._durations:
-                durations = logits[:, self._labels :].argmax(-1).tolist()
-            else:
-                durations = [0] * len(rows)
-            for row, token, logprob, duration in zip(
-                rows, tokens.tolist(), logprobs.tolist(), durations, strict=True
-            ):
+            spans = logits[:, self._labels :].argmax(-1).tolist() if self._durations else [0] * len(rows)
+            for row, token, logprob, span in zip(rows, tokens.tolist(), logprobs.tolist(), spans, strict=True):
                 if not row.done:
-                    self._advance(row, token, logprob, self._durations[duration] if self._durations else 0)
+                    self._advance(row, token, logprob, self._durations[span] if self._durations else 0)
             last = tokens[:, None]
 
     def _advance(self, row: _Row, token: int, logprob: float, duration: int) -> None:
@@ -97,10 +94,10 @@ class TransducerModel:
             duration, row.symbols = 1, 0
         row.frame += duration
 
-    def _reading(self, request: Request, clip: Sequence[float], row: _Row) -> Reading:
+    def _reading(self, request: Request, samples: int, row: _Row) -> Reading:
         spans = None
         if request.timed:
-            samples, end = len(clip), len(request.audio)
+            end = len(request.audio)
             spans = tuple(
                 (min(start * samples // row.frames, end), min(stop * samples // row.frames, end))
                 for start, stop in row.spans

@@ -28,6 +28,7 @@ from stream_server.engine.work import (
     Audio,
     CloseSegment,
     Command,
+    ConfigureStream,
     Failure,
     Hypothesis,
     OpenSegment,
@@ -102,7 +103,9 @@ def oracle(folder: Path) -> Oracle:
     return Oracle.load(folder)
 
 
-def segment(audio: Audio, *, number: int = 0, start: int = 0, piece: int = 1600, follows: bool = False) -> list[Command]:
+def segment(
+    audio: Audio, *, number: int = 0, start: int = 0, piece: int = 1600, follows: bool = False
+) -> list[Command]:
     pieces = [AppendAudio(audio[at : at + piece], FAR) for at in range(0, len(audio), piece)]
     return [OpenSegment(number, start, start, follows), *pieces, CloseSegment(start + len(audio))]
 
@@ -140,7 +143,9 @@ def hear(recognizer: FastConformerRecognizer, *audios: Audio, **options: Any) ->
     return callers
 
 
-def emitted(recognizer: FastConformerRecognizer, audio: Audio, chunk: int, **options: Any) -> tuple[list[int], list[int]]:
+def emitted(
+    recognizer: FastConformerRecognizer, audio: Audio, chunk: int, **options: Any
+) -> tuple[list[int], list[int]]:
     """Tokens and frames of a whole segment, as the recognizer's runner emitted them."""
     tokens: list[int] = []
     frames: list[int] = []
@@ -226,12 +231,13 @@ def test_streams_of_different_chunks_that_come_and_go_equal_the_same_alone(recog
     for round_ in range(60):
         if len(live) < 6 and random.random() < 0.7:
             chunk = int(random.choice(CHUNKS))
-            audio = noise(float(random.uniform(0.1, 3.0)), 100 + round_)
+            audio = noise(float(random.uniform(0.1, 2.0)), 100 + round_)
             live.append((Caller(made, chunk_samples=chunk), segment(audio, piece=3200), audio, chunk))
         for caller, commands, _, _ in live:
             if commands:
                 caller.stream.submit([commands.pop(0)])
-        made.step()
+        for _ in range(4):
+            made.step()
         if live and random.random() < 0.1:  # hangs up amid speech
             live.pop(int(random.integers(len(live))))[0].stream.close()
         for entry in [each for each in live if each[0].finals]:
@@ -331,7 +337,7 @@ def test_keyterms_raise_a_phrase_and_leave_the_others_alone(folder: Path) -> Non
     audios = [noise(5.0, seed) for seed in range(3)]
     plain = [caller.finals[0] for caller in hear(recognizer, *audios)]
     made = engine(recognizer)
-    terms: tuple[tuple[str, ...], ...] = ((), ("two cats", "Dog"), ())
+    terms: tuple[tuple[str, ...], ...] = ((), ("two cats",), ())
     callers = [Caller(made, keyterms=each) for each in terms]
     for caller, audio in zip(callers, audios, strict=True):
         caller.stream.submit(segment(audio))
@@ -348,17 +354,16 @@ def test_keyterms_raise_a_phrase_and_leave_the_others_alone(folder: Path) -> Non
 
 
 def test_keyterms_change_with_the_next_segment(folder: Path) -> None:
-    from stream_server.engine.work import ConfigureStream
-
     recognizer = load(folder, settings=replace(SETTINGS, keyterms=KeytermSettings(bonus=30.0)))
     audio = noise(5.0, 1)
     made = engine(recognizer)
     caller = Caller(made)
     options = StreamOptions("auto", keyterms=("two cats",))
     first, second = segment(audio), segment(audio, number=1, start=len(audio) + 1000)
-    caller.stream.submit([*first[:20], ConfigureStream(options), *first[20:], *second])
-    while made.step():
-        pass
+    for commands in (first[:20], [ConfigureStream(options), *first[20:]], second):
+        caller.stream.submit(commands)
+        while made.step():
+            pass
     assert caller.finals[0] == hear(recognizer, audio)[0].finals[0]
     assert "two cats" in caller.finals[1].text
 

@@ -97,7 +97,8 @@ class Batch:
             looks = dict(zip(aligned, self._fetch(found), strict=True))
         for index in ended:
             row = self._rows[index]
-            self._found[row] = row.hypothesis(looks.get(index))
+            seen = looks[index][:, : self._lengths[index]] if row.request.align else None
+            self._found[row] = row.hypothesis(seen)
         running = len(self._all) - len(self._found)
         clips = smallest(self._settings.clips, running)
         if running and clips < self._memory.clips:

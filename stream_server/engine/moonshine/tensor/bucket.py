@@ -14,13 +14,13 @@ class DeviceSettings:
     """How the model runs on a device.
 
     ``max_batch``, ``max_step_samples``: most tasks and most audio in one step. ``clips``: numbers of clips that run
-    together in the decoder; ``encoded``: in the encoder. ``seconds``: lengths of clips. ``widths``: tokens that are read
-    at once. ``steps``: tokens chosen on the device before the host looks at them.
+    together in the decoder; ``encoded``: in the encoder. ``seconds``: lengths of clips. ``widths``: tokens
+    that are read at once. ``steps``: tokens chosen on the device before the host looks at them.
     """
 
     max_batch: int = 128
     max_step_samples: int = 1_280 * SAMPLE_RATE
-    clips: tuple[int, ...] = (1, 8, 32, 128)
+    clips: tuple[int, ...] = (1, 8, 32, 64, 128)
     encoded: tuple[int, ...] = (1, 8, 32)
     seconds: tuple[float, ...] = (2, 4, 8, 16, 32)
     widths: tuple[int, ...] = (1, 16, 64)

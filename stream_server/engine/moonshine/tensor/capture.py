@@ -37,7 +37,7 @@ class Captures:
         if self._pool is None or key in self._recordings:
             return
         held = tuple(each.to(self._device) for each in inputs)
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             for _ in range(_REHEARSALS):

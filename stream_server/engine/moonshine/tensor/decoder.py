@@ -128,7 +128,7 @@ class Decoder:
     def choose(self, hidden: Tensor) -> Tensor:
         """The most probable successors for `hidden [n, 288]`, and their natural log-probabilities: `[2, n]` float32,
         which holds every token exactly."""
-        chosen = [self._choose(part) for part in hidden.split(_CHOICES)]
+        chosen = [self._choose(part) for part in torch.split(hidden, _CHOICES)]
         return torch.cat([torch.stack((token.float(), logprob)) for token, logprob in chosen], dim=1)
 
     def greedy(self, token: Tensor, start: Tensor, memory: Memory, steps: int) -> Tensor:

@@ -70,5 +70,5 @@ def rotations(positions: int, device: torch.device) -> Tensor:
 
 def rotate(value: Tensor, turns: Tensor) -> Tensor:
     """`[..., 40]` turned by `turns [..., 20]`."""
-    pairs = torch.view_as_complex(value.float().unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(value.float().reshape(*value.shape[:-1], PADDED_HEAD // 2, 2))
     return torch.view_as_real(pairs * turns).flatten(-2).to(value.dtype)

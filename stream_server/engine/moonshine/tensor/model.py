@@ -1,4 +1,4 @@
-"""Moonshine in torch: clips of audio in, token hypotheses out, many clips to a step. The GPU's side of `request.Backend`.
+"""Moonshine in torch: clips of audio in, token hypotheses out, many clips to a step. What a GPU runs.
 
 Clips are padded to the few shapes of `bucket.py`, sorted by length so that little is padded, encoded in groups and
 decoded together. On CUDA every pass of those shapes is a graph captured at the start; anything else runs as it comes.

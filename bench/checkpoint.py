@@ -1,0 +1,276 @@
+"""Random checkpoints of the streaming transducer, of full size or tiny, that speak about as much as a real one.
+
+Written as transformers saves them, without needing it. Random weights alone would emit nothing or everything, whatever
+is said: the last layers are scaled so that labels depend on the audio and on each other, and the bias of the blank is
+searched for which the wanted number of labels comes. The weights are good for measuring speed, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, models
+from torch import Tensor
+
+from bench.speech import Speech
+from stream_server.engine.fastconformer.checkpoint import load_into
+from stream_server.engine.fastconformer.configuration import PROMPTED, read_config
+from stream_server.engine.fastconformer.encoder import FastConformer
+from stream_server.engine.fastconformer.geometry import Geometry
+from stream_server.engine.fastconformer.state import Rows, State
+from stream_server.engine.fastconformer.transducer import GreedySearch, SearchState
+from stream_server.engine.work import SAMPLE_RATE
+
+FULL: Final[dict[str, Any]] = {
+    "encoder": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 8,
+        "intermediate_size": 4096,
+        "num_mel_bins": 128,
+        "subsampling_conv_channels": 256,
+    },
+    "decoder_hidden_size": 640,
+    "prompt_intermediate_size": 2048,
+    "num_prompts": 128,
+}
+TINY: Final[dict[str, Any]] = {
+    "encoder": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "num_mel_bins": 16,
+        "subsampling_conv_channels": 8,
+    },
+    "decoder_hidden_size": 24,
+    "prompt_intermediate_size": 40,
+    "num_prompts": 128,
+}
+SIZES: Final = {"random": FULL, "tiny": TINY}
+VOCABULARY: Final = {"nemotron_asr_streaming": 1025, PROMPTED: 13088}  # the blank, which is last, included
+LEFT: Final = {"nemotron_asr_streaming": 70, PROMPTED: 56}  # frames
+LOOKAHEADS: Final = (0, 1, 6, 13)
+_LOGIT_DEVIATION: Final = 4.0
+_PIECES: Final = tuple(onset + nucleus for onset, nucleus in product("bdfghklmnprstvwz", "aeiou"))
+_CALIBRATION_ROWS: Final = 8
+_CALIBRATION_SEC: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The bias of the blank, what it gave on the audio it was searched on, and of how many frames more than one, two
+    or three labels came (shares): how often a frame brings several decides how long searches are.
+    """
+
+    blank_bias: float
+    tokens_per_sec: float
+    more_than: tuple[float, float, float]
+
+
+def make_checkpoint(
+    folder: Path, size: str, family: str, speech: Speech, tokens_per_sec: float, device: str
+) -> Calibration:
+    """Write a checkpoint of a size of ``SIZES``: bfloat16 if made on a card, else float32.
+
+    Raises:
+        DeviceError: the device has no room for it.
+    """
+    _write_configuration(folder, SIZES[size], family)
+    config = read_config(folder)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    with torch.device("meta"):
+        model = FastConformer(config)
+    random = torch.Generator(device).manual_seed(0)
+    load_into(model, {name: _random(name, like, random, dtype) for name, like in model.state_dict().items()})
+    model.prepare()
+    with torch.inference_mode():
+        calibration = _Calibrator(model, speech, random).run(tokens_per_sec)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    return calibration
+
+
+def _write_configuration(folder: Path, size: dict[str, Any], family: str) -> None:
+    vocabulary = VOCABULARY[family]
+    prompted = family == PROMPTED
+    encoder = {
+        "model_type": "nemotron_asr_streaming_encoder",
+        "hidden_act": "silu",
+        "attention_bias": True,
+        "convolution_bias": True,
+        "conv_kernel_size": 9,
+        "subsampling_factor": 8,
+        "subsampling_conv_kernel_size": 3,
+        "subsampling_conv_stride": 2,
+        "scale_input": True,
+        "sliding_window": LEFT[family] + 1,
+        "default_num_lookahead_tokens": LOOKAHEADS[-1],
+        **size["encoder"],
+    }
+    config: dict[str, Any] = {
+        "model_type": family,
+        "architectures": ["Nemotron3_5AsrForRNNT" if prompted else "NemotronAsrStreamingForRNNT"],
+        "vocab_size": vocabulary,
+        "blank_token_id": vocabulary - 1,
+        "pad_token_id": 0,
+        "decoder_hidden_size": size["decoder_hidden_size"],
+        "num_decoder_layers": 2,
+        "max_symbols_per_step": 10,
+        "hidden_act": "relu",
+        "is_encoder_decoder": True,
+        "encoder_config": encoder,
+    }
+    extractor = {
+        "feature_extractor_type": "NemotronAsrStreamingFeatureExtractor",
+        "feature_size": size["encoder"]["num_mel_bins"],
+        "sampling_rate": SAMPLE_RATE,
+        "n_fft": 512,
+        "win_length": 400,
+        "hop_length": 160,
+        "preemphasis": 0.97,
+    }
+    processor: dict[str, Any] = {
+        "feature_extractor": extractor,
+        "supported_num_lookahead_tokens": list(reversed(LOOKAHEADS)),
+        "default_num_lookahead_tokens": LOOKAHEADS[-1],
+    }
+    if prompted:
+        default = size["num_prompts"] - 1
+        config |= {"num_prompts": size["num_prompts"], "default_prompt_id": default}
+        config["prompt_intermediate_size"] = size["prompt_intermediate_size"]
+        processor["prompt_dictionary"] = {"en-US": 0, "de-DE": 1, "auto": default}
+    generation = {"decoder_start_token_id": vocabulary - 1, "pad_token_id": 0}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in (
+        ("config.json", config),
+        ("processor_config.json", processor),
+        ("generation_config.json", generation),
+    ):
+        (folder / name).write_text(json.dumps(values, indent=2), encoding="utf-8")
+    _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
+
+
+def _tokenizer(vocabulary: int) -> Tokenizer:
+    """Syllables, every other one the beginning of a word, in the manner of SentencePiece; the blank is the last."""
+    pieces = {"<unk>": 0}
+    for length in range(1, 4):
+        for syllables in product(_PIECES, repeat=length):
+            for prefix in ("▁", ""):
+                if len(pieces) < vocabulary - 1:
+                    pieces[prefix + "".join(syllables)] = len(pieces)
+    tokenizer = Tokenizer(models.BPE(pieces, [], unk_token="<unk>"))
+    tokenizer.add_special_tokens([AddedToken("<blank>", special=True)])
+    return tokenizer
+
+
+def _random(name: str, like: Tensor, random: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Weights that keep the size of what goes through them."""
+    mean, deviation = 0.0, 0.1
+    if "embedding" in name:
+        deviation = 1.0
+    elif like.dim() > 1:
+        deviation = 1.0 / math.sqrt(like[0].numel())
+    elif "norm" in name and name.endswith("weight"):
+        mean = 1.0
+    drawn = torch.empty(like.shape, dtype=torch.float32, device=random.device)
+    return drawn.normal_(mean, deviation, generator=random).to(dtype)
+
+
+class _Calibrator:
+    """Sets the last layers of a model by what they make of some rows of speech."""
+
+    def __init__(self, model: FastConformer, speech: Speech, random: torch.Generator) -> None:
+        self._model = model
+        self._speech = speech
+        self._random = random
+        self._device = model.encoder_projector.weight.device
+
+    def run(self, tokens_per_sec: float) -> Calibration:
+        model, transducer = self._model, self._model.config.transducer
+        frames = self._encode()
+        frames = _standardize(model.encoder_projector, frames)
+        labels = self._predict(frames.shape[1])
+        labels = _standardize(model.decoder.decoder_projector, labels)
+        model.initial = model.decoder.initial()
+        logits = model.joint(frames.flatten(0, 1), labels.flatten(0, 1))
+        _standardize(model.joint.head, logits, _LOGIT_DEVIATION)
+        low, high = -_LOGIT_DEVIATION, 20 * _LOGIT_DEVIATION
+        for _ in range(14):
+            bias = (low + high) / 2
+            model.joint.head.bias[transducer.blank] = bias
+            rate, more_than = self._search(frames)
+            low, high = (bias, high) if rate > tokens_per_sec else (low, bias)
+        return Calibration(bias, rate, more_than)
+
+    def _encode(self) -> Tensor:
+        """[rows, frames, H]: what the joint network would be given of all rows, chunk by chunk."""
+        model, device = self._model, self._device
+        geometry = Geometry.of(model.config.feature, model.config.encoder)
+        chunk, rows = max(model.chunks), _CALIBRATION_ROWS
+        state = State.allocate(model.config, rows, device, model.encoder_projector.weight.dtype)
+        slot = torch.arange(rows, device=device)
+        false, zero = torch.zeros_like(slot, dtype=torch.bool), torch.zeros_like(slot)
+        encoded = []
+        samples = geometry.chunk_samples(chunk)
+        for index in range(math.ceil(_CALIBRATION_SEC * SAMPLE_RATE / samples)):
+            begin = index * samples
+            audio = torch.stack(
+                [torch.from_numpy(self._speech.take(row, begin, samples).copy()) for row in range(rows)]
+            ).to(device)
+            first = false | (index == 0)
+            if index == 0:
+                audio[:, : geometry.lead_samples] = 0
+            step = Rows(slot, first, first, false, zero + samples, zero + chunk, zero)
+            output, update = model.encode(audio, step, state)
+            model.commit(step, update, state)
+            encoded.append(output)
+        return torch.cat(encoded, dim=1)
+
+    def _predict(self, count: int) -> Tensor:
+        """[rows, count, H]: outputs of the predictor over random labels."""
+        decoder, rows = self._model.decoder, _CALIBRATION_ROWS
+        state = decoder.initial()
+        state = state.replaced(torch.zeros(rows, dtype=torch.bool, device=self._device), state)
+        vocabulary = self._model.config.transducer.vocabulary
+        outputs = []
+        for _ in range(count):
+            labels = torch.randint(vocabulary, (rows,), device=self._device, generator=self._random)
+            state = decoder.step(labels, state)
+            outputs.append(state.output)
+        return torch.stack(outputs, dim=1)
+
+    def _search(self, frames: Tensor) -> tuple[float, tuple[float, float, float]]:
+        """Tokens per second, and how many frames brought more than one, two and three of them."""
+        model = self._model
+        rows, count, _ = frames.shape
+        zero = torch.zeros(rows, dtype=torch.int64, device=self._device)
+        greedy = GreedySearch(model.decoder, model.joint, model.config.transducer)
+        cursor = SearchState.begin(model.initial.replaced(zero != 0, model.initial), zero)
+        per_frame = torch.zeros(rows, count, dtype=torch.int64, device=self._device)
+        unfinished = True
+        while unfinished:
+            emissions, cursor = greedy(frames, zero + count, cursor, None, count)
+            emitted = (emissions.tokens >= 0).long()
+            per_frame.scatter_add_(1, emissions.at.long().clamp(max=count - 1), emitted)
+            unfinished = bool(emissions.unfinished.any())
+        geometry = Geometry.of(model.config.feature, model.config.encoder)
+        rate = per_frame.sum().item() / (rows * count * geometry.frame_samples / SAMPLE_RATE)
+        one, two, three = (float((per_frame > limit).float().mean()) for limit in (1, 2, 3))
+        return rate, (one, two, three)
+
+
+def _standardize(layer: torch.nn.Linear, outputs: Tensor, deviation: float = 1.0) -> Tensor:
+    """Change the layer so that ``outputs`` [..., n] would have had mean 0 and this deviation; returns them so."""
+    flat = outputs.flatten(0, -2).float()
+    mean, scale = flat.mean(dim=0), deviation / flat.std(dim=0).clamp(min=1e-6)
+    weight, bias = layer.weight.float() * scale[:, None], (layer.bias.float() - mean) * scale
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+    return ((outputs - mean) * scale).to(outputs.dtype)

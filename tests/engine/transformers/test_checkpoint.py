@@ -1,0 +1,124 @@
+"""Checkpoints that cannot be served say why before anybody is let in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
+pytest.importorskip("transformers", reason="the gpu extra is not installed")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from stream_server.engine.hub import CheckpointError  # noqa: E402
+from stream_server.engine.transformers.recognizer import load_transformers_recognizer  # noqa: E402
+from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
+
+SETTINGS = TransformersSettings()
+
+
+@pytest.fixture
+def folder(checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of a checkpoint, to be damaged."""
+    return Path(shutil.copytree(checkpoint("parakeet_ctc"), tmp_path / "copy"))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
+    return str(caught.value)
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_what_is_served_is_said(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    message = refusal(folder)
+    assert "bert" in message
+    assert "whisper" in message
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "no such thing"}'])
+def test_a_configuration_that_makes_no_sense(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    assert "config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "processor_config.json", "tokenizer.json"])
+def test_missing_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert str(folder) in refusal(folder)
+
+
+def test_damaged_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"nothing of the kind")
+    assert str(folder) in refusal(folder)
+
+
+def test_missing_tensors(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.pop("ctc_head.bias"))
+    assert "ctc_head.bias" in refusal(folder)
+
+
+def test_misshapen_tensors(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({"ctc_head.bias": torch.zeros(3)}))
+    assert "ctc_head.bias" in refusal(folder)
+
+
+def test_tensors_that_nobody_asks_for_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({"spare.weight": torch.zeros(3)}))
+    load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
+    assert any("spare.weight" in record.getMessage() for record in caplog.records if "transformers" in record.name)
+
+
+def test_another_sample_rate(folder: Path) -> None:
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text())
+    config["feature_extractor"]["sampling_rate"] = 8000
+    path.write_text(json.dumps(config))
+    assert "8000 Hz" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("card", "languages"),
+    [
+        ("---\nlanguage:\n- en\n- pt-BR\nlicense: mit\n---\n# A model", ("en", "pt-BR")),
+        ("---\nlanguage: de\n---\n", ("de",)),
+        ("---\nlicense: mit\n---\nlanguage: de", ("nl",)),
+        ("# A model without a head", ("nl",)),
+        ("---\n: [\n---\n", ("nl",)),
+    ],
+)
+def test_languages_are_those_of_the_card_or_of_the_settings(
+    folder: Path, card: str, languages: tuple[str, ...]
+) -> None:
+    (folder / "README.md").write_text(card)
+    settings = TransformersSettings(languages=("nl",))
+    assert load_transformers_recognizer("tiny", folder, "cpu", settings).info.languages == languages
+
+
+def test_a_model_that_does_not_say_what_it_speaks_is_taken_for_english(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recognizer = load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
+    assert recognizer.info.languages == ("en",)
+    assert any("taken for English" in record.getMessage() for record in caplog.records)
+
+
+def test_what_is_told_of_a_model(checkpoint: Callable[[str], Path]) -> None:
+    whisper = load_transformers_recognizer("owner/tiny", checkpoint("whisper"), "cpu", SETTINGS).info
+    assert (whisper.name, whisper.kind, whisper.languages) == ("owner/tiny", "segment", ("en", "de", "jv"))
+    assert (whisper.max_segment_sec, whisper.keyterms) == (4.0, True)
+    parakeet = load_transformers_recognizer("owner/tiny", checkpoint("parakeet_tdt"), "cpu", SETTINGS).info
+    assert (parakeet.max_segment_sec, parakeet.keyterms) == (30.0, False)
+    assert "parakeet_tdt" in parakeet.description
