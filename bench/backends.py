@@ -1,10 +1,11 @@
 """Whether the embedded model says the same in torch as on ONNX Runtime, and what either costs.
 
-    python -m bench.backends --folder FOLDER [--device cpu] [--streamed]
+    python -m bench.backends --folder FOLDER [--device cpu] [--starts 0 30 70] [--streamed]
 
-The folder has a `transcripts.tsv`. Every clip is read whole, and with `--streamed` also as the server would: a decode
-every half second that may commit text, then the final. *Equal* counts the clips whose text is, to the letter, that of
-the embedded model as it runs on the CPU; *same words* those where it is so without punctuation and case.
+The folder has a `transcripts.tsv`. `--starts` takes each recording several times, with so many ms of its start cut off,
+since one reading of a doubtful word says little. Every clip is read whole, and with `--streamed` also as the server
+would: a decode every half second that may commit text, then the final. *Equal* counts the clips whose text is, to the
+letter, that of the embedded model as it runs on the CPU; *same words* those where punctuation and case do not count.
 
 The CPU path rounds activations to 8 bits, and on doubtful words the text depends on how. So two more readers stand
 beside the two backends: ONNX Runtime on audio that is 0.01 % louder, which shows how far that path agrees with itself,
@@ -184,15 +185,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--starts", type=int, nargs="+", default=[0], metavar="MS")
     parser.add_argument("--streamed", action="store_true")
     options = parser.parse_args()
     try:
         clips = load_folder(options.folder)
     except CorpusError as error:
         parser.error(str(error))
-    audio = [clip.audio.astype(np.float32) / np.float32(32768) for clip in clips]
+    audio = [
+        clip.audio[start * SAMPLE_RATE // 1000 :].astype(np.float32) / np.float32(32768)
+        for start in options.starts
+        for clip in clips
+    ]
+    clips *= len(options.starts)
     assets, settings = find_assets(), MoonshineSettings()
-    rows = compare(clips, whole(assets, audio, TensorModel(assets, settings.device, options.device)))
+    limits = settings.device if options.device.startswith("cuda") else settings.device.unpadded()
+    rows = compare(clips, whole(assets, audio, TensorModel(assets, limits, options.device)))
     print_rows("Whole clips", rows, len(clips))
     report = {
         "bench": "backends",

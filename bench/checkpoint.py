@@ -1,8 +1,10 @@
 """Random checkpoints of the streaming transducer, of full size or tiny, that speak about as much as a real one.
 
-Written as transformers saves them, without needing it. Random weights alone would emit nothing or everything, whatever
-is said: the last layers are scaled so that labels depend on the audio and on each other, and the bias of the blank is
-searched for which the wanted number of labels comes. The weights are good for measuring speed, and for nothing else.
+Written as transformers saves them, without needing it. Random weights alone emit nothing, or everything at once: their
+labels come in bursts of as many as a frame may have, which no trained model does. So a few units are set by hand. One
+unit of the predictor remembers a sign, which most labels turn; a label comes where the frame's own unit is far enough
+on the side of that sign, and the next one when it has crossed over. How far is settled by the bias of the blank, for
+which the wanted number of labels comes. All else stays random; the weights are good for measuring speed alone.
 """
 
 from __future__ import annotations
@@ -58,9 +60,11 @@ SIZES: Final = {"random": FULL, "tiny": TINY}
 VOCABULARY: Final = {"nemotron_asr_streaming": 1025, PROMPTED: 13088}  # the blank, which is last, included
 LEFT: Final = {"nemotron_asr_streaming": 70, PROMPTED: 56}  # frames
 LOOKAHEADS: Final = (0, 1, 6, 13)
+STAYING: Final = 8
+"""One label in so many does not turn the sign, and is followed by another at the same frame."""
 _LOGIT_DEVIATION: Final = 4.0
+_GATE: Final = 16.0  # logits of the blank for a deviation of the frame's unit; also beyond what that unit reaches
 _PIECES: Final = tuple(onset + nucleus for onset, nucleus in product("bdfghklmnprstvwz", "aeiou"))
-_CALIBRATION_ROWS: Final = 8
 _CALIBRATION_SEC: Final = 10.0
 
 
@@ -191,6 +195,7 @@ class _Calibrator:
         self._speech = speech
         self._random = random
         self._device = model.encoder_projector.weight.device
+        self._rows = 4 if self._device.type == "cpu" else 32
 
     def run(self, tokens_per_sec: float) -> Calibration:
         model, transducer = self._model, self._model.config.transducer
@@ -198,10 +203,12 @@ class _Calibrator:
         frames = _standardize(model.encoder_projector, frames)
         labels = self._predict(frames.shape[1])
         labels = _standardize(model.decoder.decoder_projector, labels)
-        model.initial = model.decoder.initial()
         logits = model.joint(frames.flatten(0, 1), labels.flatten(0, 1))
         _standardize(model.joint.head, logits, _LOGIT_DEVIATION)
-        low, high = -_LOGIT_DEVIATION, 20 * _LOGIT_DEVIATION
+        _set_gate(model)
+        frames[..., 1], frames[..., 2:4] = -frames[..., 0], 0.0
+        model.initial = model.decoder.initial()
+        low, high = 0.0, 40 * _LOGIT_DEVIATION
         for _ in range(14):
             bias = (low + high) / 2
             model.joint.head.bias[transducer.blank] = bias
@@ -213,7 +220,7 @@ class _Calibrator:
         """[rows, frames, H]: what the joint network would be given of all rows, chunk by chunk."""
         model, device = self._model, self._device
         geometry = Geometry.of(model.config.feature, model.config.encoder)
-        chunk, rows = max(model.chunks), _CALIBRATION_ROWS
+        chunk, rows = max(model.chunks), self._rows
         state = State.allocate(model.config, rows, device, model.encoder_projector.weight.dtype)
         slot = torch.arange(rows, device=device)
         false, zero = torch.zeros_like(slot, dtype=torch.bool), torch.zeros_like(slot)
@@ -235,7 +242,7 @@ class _Calibrator:
 
     def _predict(self, count: int) -> Tensor:
         """[rows, count, H]: outputs of the predictor over random labels."""
-        decoder, rows = self._model.decoder, _CALIBRATION_ROWS
+        decoder, rows = self._model.decoder, self._rows
         state = decoder.initial()
         state = state.replaced(torch.zeros(rows, dtype=torch.bool, device=self._device), state)
         vocabulary = self._model.config.transducer.vocabulary
@@ -264,6 +271,34 @@ class _Calibrator:
         rate = per_frame.sum().item() / (rows * count * geometry.frame_samples / SAMPLE_RATE)
         one, two, three = (float((per_frame > limit).float().mean()) for limit in (1, 2, 3))
         return rate, (one, two, three)
+
+
+def _set_gate(model: FastConformer) -> None:
+    """Set the units by which a label turns the sign that the next one waits for."""
+    config = model.config.transducer
+    label = torch.arange(config.vocabulary, device=model.joint.head.weight.device)
+    even = label % 2 == 0  # come where the sign is positive; the others where it is negative
+    stays = label // 2 % STAYING == 0
+    model.decoder.embedding.weight[:, 0] = torch.where(even == stays, 1.0, -1.0)
+    for weight_in, weight_past, bias_in, bias_past in model.decoder.lstm.all_weights:
+        unit = torch.arange(4, device=label.device) * config.hidden  # its input, forget, cell and output gate
+        for tensor in (weight_in, weight_past, bias_in, bias_past):
+            tensor[unit] = 0.0
+        bias_in[unit] = torch.tensor([_GATE, -_GATE, 0.0, _GATE], device=label.device, dtype=bias_in.dtype)
+        weight_in[unit[2], 0] = _GATE
+    sign = math.tanh(1.0)  # what the unit then puts out
+    outputs, frames, head = model.decoder.decoder_projector, model.encoder_projector, model.joint.head
+    # The joint network sees the frame's unit if the sign is positive, and its opposite if it is negative.
+    outputs.weight[:4] = 0.0
+    outputs.weight[:4, 0] = torch.tensor([_GATE, -_GATE, 1.0, -1.0], device=label.device) / sign
+    outputs.bias[:4] = torch.tensor([-_GATE, -_GATE, 0.0, 0.0], device=label.device)
+    frames.weight[1], frames.bias[1] = -frames.weight[0], -frames.bias[0]
+    frames.weight[2:4], frames.bias[2:4] = 0.0, 0.0
+    head.weight[:, :2] = 0.0
+    head.weight[:, 2] = torch.where(even, _GATE, -_GATE)
+    head.weight[:, 3] = torch.where(even, -_GATE, _GATE)
+    head.weight[config.blank] = 0.0
+    head.weight[config.blank, :2] = -_GATE
 
 
 def _standardize(layer: torch.nn.Linear, outputs: Tensor, deviation: float = 1.0) -> Tensor:

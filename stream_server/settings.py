@@ -63,7 +63,7 @@ class Settings(BaseModel):
 
     model: str = "moonshine-tiny"
     """A name that the command ``models`` lists, a folder with a checkpoint, or a repository of the Hugging Face hub."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = "auto"
     """Where the model runs: ``auto`` is the first GPU that can be used, else the CPU."""
     graph_memory: int = Field(8 * 2**30, ge=0)
     """GPU memory that captured steps of a streaming model may take."""

@@ -40,7 +40,10 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if not rows:
         say("none found")
         return
-    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(rows[0]):  # what the first column names is to be copied: it is never cut
+        width = max(len(_cell(row[name])) for row in rows) if index == 0 else None
+        table.add_column(name.replace("_", " "), overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     out.print(table)

@@ -87,7 +87,7 @@ class Init(Message):
     channels: Channels = 1
     """Interleaved channels. Each is segmented by itself. Out of range is `UNSUPPORTED_AUDIO`."""
     chunk_size_sec: ChunkSec = 0.5
-    """How often a partial may come, in seconds of audio."""
+    """How often a partial may come, in seconds; a streaming model takes the nearest it has (see `ready.config`)."""
     silence_threshold_sec: SilenceSec = 0.8
     """Seconds of silence that end a segment."""
     max_segment_sec: SegmentSec = 20.0
@@ -141,7 +141,7 @@ class Configure(Message):
 
     type: Literal["configure"]
     chunk_size_sec: ChunkSec | None = None
-    """As in init, from now on."""
+    """As in init, from now on; with a streaming model from the next segment on."""
     silence_threshold_sec: SilenceSec | None = None
     """As in init, from now on, the open segment included."""
     max_segment_sec: SegmentSec | None = None

@@ -1,4 +1,4 @@
-"""What goes wrong on a device, in the engine's own words. Imports torch, so only recognizers that run on it use this."""
+"""What goes wrong on a device, in the engine's own words. Imports torch: only recognizers that run on it use this."""
 
 from __future__ import annotations
 

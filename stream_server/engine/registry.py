@@ -40,7 +40,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class RecognizerSettings:
-    """What models are loaded with. ``device``: auto, cpu, cuda or cuda:n. ``max_streams``: how many to make room for."""
+    """How models are loaded. ``device``: auto, cpu, cuda or cuda:n. ``max_streams``: how many to make room for."""
 
     device: str = "auto"
     max_streams: int = 256

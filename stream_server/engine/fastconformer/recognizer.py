@@ -1,8 +1,8 @@
 """The streaming transducer behind the engine's interface: chunks in, text that only grows out.
 
 Every frame is encoded once, and what has been emitted is never taken back, so a partial is stable as a whole. What a
-stream remembers on the device is forgotten at every pause: a session may last as long as it likes. Only a segment that was
-cut amid speech hands its memory on to the next.
+stream remembers on the device is forgotten at every pause: a session may last as long as it likes. Only a segment that
+was cut amid speech hands its memory on to the next.
 
 It knows nothing of other callers, of load or of time.
 """

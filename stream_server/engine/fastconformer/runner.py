@@ -1,14 +1,15 @@
 """Runs the transducer for many streams at once: chunks in, emitted labels out.
 
 A step has fixed shapes: one chunk length, and a number of rows rounded up to a *bucket*, whose spare rows belong to the
-scratch slot. On CUDA each is captured once, at start, as CUDA graphs (see `program.py`) and replayed from then on. Nothing
-is allocated in between. It knows no text, no segments and no callers.
+scratch slot. On CUDA each is captured once, at start, as CUDA graphs (see `program.py`) and replayed from then on.
+Nothing is allocated in between. It knows no text, no segments and no callers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -29,8 +30,8 @@ GROWTH = 4
 class Runner:
     """The model with its state and its programs, one for each chunk length and bucket. Used by one thread.
 
-    ``buckets``: the batch sizes of each chunk length (in encoder frames), smallest first. ``graph_bytes``: device memory
-    that captured programs have taken.
+    ``buckets``: the batch sizes of each chunk length (in encoder frames), smallest first. ``graph_bytes``: device
+    memory that captured programs have taken.
     """
 
     def __init__(
@@ -48,11 +49,10 @@ class Runner:
 
     def _plan_buckets(self, frames: int) -> list[int]:
         largest = max(1, min(self._settings.max_batch, self._settings.max_batch_frames // frames, self.state.slots))
-        sizes = {largest, max(1, largest // 2)}
-        size = 1
-        while size < largest:
+        sizes, size = {1, largest}, largest // 2  # between the two largest steps the cost of spare rows is felt
+        while size > 1:
             sizes.add(size)
-            size *= GROWTH
+            size //= GROWTH
         return sorted(sizes)
 
     def warm_up(self) -> None:
@@ -64,6 +64,11 @@ class Runner:
         Raises:
             DeviceMemoryError, DeviceLostError: not even the smallest can be built.
         """
+        with self._at_work():
+            self._build_all()
+        logger.info("programs: %s; %.2f GB", self.buckets, self.graph_bytes / 1e9)
+
+    def _build_all(self) -> None:
         pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
         before = self._reserved()
         sizes = [(bucket * frames, frames, bucket) for frames, buckets in self.buckets.items() for bucket in buckets]
@@ -78,12 +83,11 @@ class Runner:
             else:
                 self._programs[frames, bucket] = program
                 self.graph_bytes = taken
-        logger.info("programs: %s; %.2f GB", self.buckets, self.graph_bytes / 1e9)
 
     def _build(self, frames: int, bucket: int, pool: tuple[int, int] | None) -> Program | None:
         """A program, captured where there is something to capture for; None if the device has no memory for it."""
         try:
-            with device_faults(), torch.inference_mode():
+            with device_faults():
                 program = Program(self.model, self.state, self.keyterms, frames, bucket, self._settings)
                 if pool is not None:
                     program.capture(pool)
@@ -92,6 +96,13 @@ class Runner:
                 raise
             return None
         return program
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """What torch keeps for each thread: which card is meant, and that nothing is learned."""
+        card = torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+        with card, torch.inference_mode():
+            yield
 
     def _reserved(self) -> int:
         """Bytes that torch has taken from the device; 0 where nothing is captured."""
@@ -106,7 +117,7 @@ class Runner:
         """
         buckets = self.buckets[frames]
         emissions: list[Emission] = []
-        with device_faults(), torch.inference_mode():
+        with device_faults(), self._at_work():
             for start in range(0, len(chunks), buckets[-1]):
                 part = chunks[start : start + buckets[-1]]
                 bucket = next(size for size in buckets if size >= len(part))

@@ -1,8 +1,8 @@
-"""When tokens and words were spoken: dynamic time warping over the cross-attention of a decoder, and pauses.
+"""When tokens were spoken: dynamic time warping over the cross-attention of a decoder.
 
-As in Whisper's reference implementation, each head's weights are standardized over the tokens, smoothed over time and
-averaged; then every frame is given to one token, in order, for the largest total. Here only frames that are loud are
-given away, so that no token swallows the pause beside it. Knows nothing of models.
+Much as in Whisper's reference implementation, each head's weights are standardized over the tokens, averaged and
+smoothed over time; then every frame is given to one token, in order, for the largest total. Here only frames that are
+loud are given away, so that no token swallows the pause beside it. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def align_tokens(attention: NDArray[np.float32], first: int, audio: Audio) -> li
     """
     spread = attention.std(axis=1, keepdims=True)
     scores = (attention - attention.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-6)
-    scores = _smooth(scores).mean(axis=0)[first:]
+    scores = _smooth(scores.mean(axis=0)[first:])
     bounds = np.linspace(0, len(audio), scores.shape[1] + 1).astype(int)
     kept = _loud_frames(audio, bounds)
     if len(kept) < len(scores):
@@ -41,11 +41,11 @@ def align_tokens(attention: NDArray[np.float32], first: int, audio: Audio) -> li
 
 
 def _smooth(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median over time."""
-    if scores.shape[2] <= _SMOOTHED // 2:
+    """Median over time of [tokens, frames]."""
+    if scores.shape[1] <= _SMOOTHED // 2:
         return scores
-    padded = np.pad(scores, ((0, 0), (0, 0), (_SMOOTHED // 2, _SMOOTHED // 2)), mode="reflect")
-    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _SMOOTHED, axis=2), axis=3))
+    padded = np.pad(scores, ((0, 0), (_SMOOTHED // 2, _SMOOTHED // 2)), mode="reflect")
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _SMOOTHED, axis=1), axis=2))
 
 
 def _place(scores: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -42,8 +42,14 @@ class Checkpoint:
 
     def features(self, clips: list[Audio]) -> dict[str, torch.Tensor]:
         """The model's inputs for clips of [n] float32 at 16 kHz: on the device, floats in the model's type."""
+        has_window = hasattr(self.extractor, "n_samples")
         features = self.extractor(
-            clips, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=self._padding, device=self.device.type
+            clips,
+            sampling_rate=SAMPLE_RATE,
+            return_tensors="pt",
+            padding="max_length" if has_window else "longest",
+            # Whisper's extractor can work on the device; the others cannot, or do not say so.
+            device=self.device.type if has_window else "cpu",
         )
         return {
             name: value.to(self.device, self.dtype if value.is_floating_point() else None)
@@ -52,8 +58,11 @@ class Checkpoint:
         }
 
     @property
-    def _padding(self) -> str:
-        return "max_length" if hasattr(self.extractor, "n_samples") else "longest"  # a fixed window
+    def frame(self) -> int:
+        """Samples for each frame of the encoder."""
+        if (samples := getattr(self.config, "inputs_to_logits_ratio", None)) is not None:
+            return int(samples)
+        return int(self.extractor.hop_length * self.config.encoder_config.subsampling_factor)
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -78,16 +87,27 @@ def load_checkpoint(
         CheckpointError: a file is missing or damaged, or tensors are missing or have another shape.
     """
     dtype = _dtype(device)
+    trusted = {"local_files_only": True, "trust_remote_code": False}
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, **trusted)  # type: ignore[no-untyped-call]
+        tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
         model, report = model_class.from_pretrained(
-            folder, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype,
+            **trusted,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below
+            output_loading_info=True,
         )
     except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
         raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
     if report["missing_keys"]:
         raise CheckpointError(f"{folder}: tensors are missing: {_some(report['missing_keys'])}")
+    if report["mismatched_keys"]:
+        raise CheckpointError(
+            f"{folder}: tensors have another shape than config.json says: "
+            + _some(name for name, *_ in report["mismatched_keys"])
+        )
     if report["unexpected_keys"]:
         logger.warning("%s: tensors that nobody asks for: %s", folder, _some(report["unexpected_keys"]))
     if extractor.sampling_rate != SAMPLE_RATE:
@@ -114,7 +134,7 @@ def _card_languages(folder: Path) -> tuple[str, ...]:
     card = folder / "README.md"
     try:
         head = metadata_load(card) if card.is_file() else None
-    except ValueError:  # not YAML
+    except Exception:  # whatever the YAML library under it raises; a card is not worth refusing a model for
         return ()
     said = (head or {}).get("language")
     languages = said if isinstance(said, list) else [said]

@@ -26,6 +26,7 @@ class CtcModel:
         self._checkpoint = checkpoint
         self.vocabulary = checkpoint.vocabulary
         self.languages = checkpoint.languages
+        self._frame = checkpoint.frame
         self._blank: int = checkpoint.config.pad_token_id
 
     @torch.inference_mode()
@@ -42,10 +43,8 @@ class CtcModel:
         logprobs, labels = self._checkpoint.model(**features).logits.float().log_softmax(-1).max(-1)
         lengths = self._lengths(features, labels)
         return [
-            self._reading(request, len(clip), row[:length], scores[:length])
-            for request, clip, row, scores, length in zip(
-                requests, clips, labels.tolist(), logprobs.tolist(), lengths, strict=True
-            )
+            self._reading(request, row[:length], scores[:length])
+            for request, row, scores, length in zip(requests, labels.tolist(), logprobs.tolist(), lengths, strict=True)
         ]
 
     def _lengths(self, features: dict[str, torch.Tensor], labels: torch.Tensor) -> list[int]:
@@ -57,16 +56,14 @@ class CtcModel:
             return [int(length) for length in model._get_feat_extract_output_lengths(samples).tolist()]
         return [int(length) for length in model._get_subsampling_output_length(samples).tolist()]
 
-    def _reading(self, request: Request, samples: int, labels: list[int], logprobs: list[float]) -> Reading:
+    def _reading(self, request: Request, labels: list[int], logprobs: list[float]) -> Reading:
         tokens, scores, spans = [], [], []
-        place = 0
+        place, end = 0, len(request.audio)
         for label, run in groupby(labels):
             size = len(list(run))
             if label != self._blank and self.vocabulary.pieces[label]:
                 tokens.append(label)
                 scores.append(max(logprobs[place : place + size]))
-                spans.append((place * samples // len(labels), (place + size) * samples // len(labels)))
+                spans.append((min(place * self._frame, end), min((place + size) * self._frame, end)))
             place += size
-        end = len(request.audio)
-        times = tuple((min(start, end), min(stop, end)) for start, stop in spans) if request.timed else None
-        return Reading(tuple(tokens), tuple(scores), request.language, times)
+        return Reading(tuple(tokens), tuple(scores), request.language, tuple(spans) if request.timed else None)

@@ -31,7 +31,7 @@ class Family:
 
 FAMILIES = (
     Family(("whisper", "moonshine"), AutoModelForSpeechSeq2Seq, Seq2SeqModel),
-    Family(("parakeet_ctc", "wav2vec2", "hubert", "wavlm"), AutoModelForCTC, lambda found, _: CtcModel(found)),
+    Family(("parakeet_ctc", "wav2vec2", "hubert"), AutoModelForCTC, lambda found, _: CtcModel(found)),
     Family(("parakeet_tdt",), AutoModelForTDT, lambda found, _: TransducerModel(found)),
     Family(("parakeet_rnnt",), AutoModelForRNNT, lambda found, _: TransducerModel(found)),
 )

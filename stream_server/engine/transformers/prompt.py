@@ -49,6 +49,8 @@ class Prompt:
             raise CheckpointError(f"{checkpoint.name}: neither config has a decoder_start_token_id")
         if checkpoint.config.model_type != "whisper":
             return cls(start, checkpoint.languages)
+        if getattr(generation, "is_multilingual", False) and not getattr(generation, "lang_to_id", None):
+            raise CheckpointError(f"{checkpoint.name}: generation_config.json names no language tokens (lang_to_id)")
         tokens = {
             _RETIRED.get(code := name.strip("<|>"), code): token
             for name, token in (getattr(generation, "lang_to_id", None) or {}).items()

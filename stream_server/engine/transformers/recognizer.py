@@ -43,7 +43,18 @@ def load_transformers_recognizer(
         checkpoint, model = load_model(folder, name, torch.device(device), settings)
     parameters = sum(each.numel() for each in checkpoint.model.parameters())
     description = f"{checkpoint.config.model_type}, {parameters / 1e6:.0f} M parameters, whole segments, on {device}"
+    if device == "cpu":
+        settings = replace(settings, max_batch=min(settings.max_batch, settings.max_batch_cpu))
     return TransformersRecognizer(name, description, model, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """The final, if the segment ends after ``samples`` and words are asked for as they were then."""
+
+    samples: int
+    with_words: bool
+    final: Hypothesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class _Progress:
     language: str = ""  # in which they were committed
     draft: tuple[int, ...] = ()  # the last reading
     history: tuple[Decode, ...] = ()
-    preview: tuple[int, Hypothesis] | None = None  # the final, if the segment ends after so many samples
+    preview: _Preview | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +129,9 @@ class TransformersRecognizer:
         states = [self._state(task) for task in tasks]
         prepared = [_prepared(task, state) for task, state in zip(tasks, states, strict=True)]
         fresh = [index for index, hypothesis in enumerate(prepared) if hypothesis is None]
+        requests = [self._request(tasks[index], states[index]) for index in fresh]
         with device_faults():
-            readings = self._model.read([self._request(tasks[index], states[index]) for index in fresh])
-        read = dict(zip(fresh, readings, strict=True))
+            read = dict(zip(fresh, self._model.read(requests) if requests else [], strict=True))
         results = [
             (hypothesis, _Progress()) if hypothesis is not None else self._conclude(_Attempt(task, state, read[index]))
             for index, (task, state, hypothesis) in enumerate(zip(tasks, states, prepared, strict=True))
@@ -152,7 +163,9 @@ class TransformersRecognizer:
         if self._model.forces and task.kind in COMMITTING and task.options.partial_samples is not None:
             progress = self._commit(progress, attempt, may_commit=not made_up)
         if task.kind is Kind.PREVIEW:
-            progress = replace(progress, preview=(len(task.audio), self._final(attempt, made_up)))
+            progress = replace(
+                progress, preview=_Preview(len(task.audio), task.options.words, self._final(attempt, made_up))
+            )
         if made_up:
             return Hypothesis("", 0, 0.0, reading.language), progress
         stable = self._vocabulary.decode(progress.tokens)
@@ -179,6 +192,8 @@ class TransformersRecognizer:
         history = (*state.history, decode)[-settings.memory :]
         at_pause = attempt.task.kind is Kind.PREVIEW
         words = committed_words(history, state.words, settings, at_pause=at_pause) if may_commit else state.words
+        while words > state.words and groups[words - 1][0].endswith("\ufffd"):
+            words -= 1  # a letter whose last bytes may still come
         end = groups[words - 1][2] if words > state.words else len(state.tokens)
         return replace(
             state,
@@ -226,11 +241,9 @@ def _languages(name: str, languages: tuple[str, ...]) -> tuple[str, ...]:
 def _prepared(task: Task, state: _Progress) -> Hypothesis | None:
     """The final that a preview has worked out already, if the segment did end there."""
     preview = state.preview
-    if task.kind is not Kind.FINAL or preview is None or preview[0] != len(task.audio):
+    if task.kind is not Kind.FINAL or preview is None or preview.samples != len(task.audio):
         return None
-    if task.options.words and preview[1].words is None:  # they were not asked for then
-        return None
-    return preview[1]
+    return preview.final if preview.with_words or not task.options.words else None
 
 
 def _mean(logprobs: Sequence[float]) -> float:

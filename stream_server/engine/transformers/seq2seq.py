@@ -8,6 +8,7 @@ what is left of them is masked. Knows nothing of streams.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,6 +38,11 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     done: bool = False
     looped: bool = False
+
+    @property
+    def likelihood(self) -> float:
+        """Mean natural log-probability of the tokens that were not forced; saying nothing is no answer."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else -math.inf
 
     def add(self, token: int, logprob: float, ends: frozenset[int]) -> None:
         if token in ends:
@@ -127,6 +133,8 @@ class Seq2SeqModel:
 
     def _row(self, request: Request, language: str) -> _Row:
         start = self._prompt.tokens(language, request.keyterms)
+        if len(start) + len(request.prefix) >= self._positions:  # what was said goes before what might be
+            start = self._prompt.tokens(language, ())
         seconds = len(request.audio) / SAMPLE_RATE
         limit = self._settings.least_tokens + round(self._settings.tokens_per_sec * seconds)
         limit = min(limit, self._positions - len(start) - 1)
@@ -138,9 +146,8 @@ class Seq2SeqModel:
         (speculative decoding, Leviathan et al., arXiv:2211.17192, with the last reading in place of a small model)."""
         if not any(drafts):
             return
-        known = [row.start + row.tokens + list(draft) for row, draft in zip(rows, drafts, strict=True)]
-        longest = max(map(len, known))
-        ids = torch.tensor([row + [self._prompt.start] * (longest - len(row)) for row in known], device=self._device)
+        drafts = [draft[: row.limit - len(row.tokens)] for row, draft in zip(rows, drafts, strict=True)]
+        ids = self._aligned_left([row.start + row.tokens + [*draft] for row, draft in zip(rows, drafts, strict=True)])
         logits = self._model(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=False).logits
         for row, draft, scores in zip(rows, drafts, logits, strict=True):
             if not draft:
@@ -162,14 +169,14 @@ class Seq2SeqModel:
         doubtful = [
             index
             for index, request in enumerate(requests)
-            if request.keyterms and _mean(rows[index].logprobs) < self._settings.keyterm_doubt
+            if request.keyterms and rows[index].likelihood < self._settings.keyterm_doubt
         ]
         if not doubtful:
             return
         plain = [self._row(replace(requests[index], keyterms=()), languages[index]) for index in doubtful]
         self._write(self._select(encoded, doubtful), plain)
         for index, row in zip(doubtful, plain, strict=True):
-            if _mean(row.logprobs) > _mean(rows[index].logprobs):
+            if row.likelihood > rows[index].likelihood:
                 rows[index] = row
 
     def _write(self, encoded: Any, rows: Sequence[_Row]) -> None:
@@ -207,6 +214,11 @@ class Seq2SeqModel:
         mask, positions = (places >= 0).long(), places.clamp(min=0)
         return ids.to(self._device), mask.to(self._device), positions.to(self._device)
 
+    def _aligned_left(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Token ids, [rows, longest]; what is at the right of a row does not change what the decoder makes of it."""
+        longest = max(map(len, rows))
+        return torch.tensor([[*row, *[row[0]] * (longest - len(row))] for row in rows], device=self._device)
+
     def _bias(self, tokens: Sequence[int]) -> torch.Tensor:
         bias = torch.zeros(len(self.vocabulary.pieces))
         bias[list(tokens)] = -torch.inf
@@ -220,40 +232,41 @@ class Seq2SeqModel:
         """Where each token was spoken, for the rows that want it, if this model can tell."""
         spans: list[tuple[tuple[int, int], ...] | None] = [None] * len(rows)
         wanted = [index for index, request in enumerate(requests) if request.timed]
-        if not self._heads:
+        if not self._heads or not wanted:
             return spans
-        for index in wanted:
-            row, samples = rows[index], len(requests[index].audio)
-            hop = self.window // encoded.last_hidden_state.shape[1] if self.window else 0
-            attention = self._attention(encoded.last_hidden_state[index : index + 1], row.start + row.tokens)
-            frames = max(1, min(attention.shape[2], -(-samples // hop)))
-            heard = attention[:, :, :frames]
+        states = encoded.last_hidden_state[wanted]
+        attention = self._attention(states, [rows[index].start + rows[index].tokens for index in wanted])
+        assert self.window is not None, "the families with such heads have one"
+        hop = self.window // states.shape[1]
+        for index, weights in zip(wanted, attention, strict=True):
+            row, audio = rows[index], requests[index].audio
+            positions = len(row.start) + len(row.tokens)
+            heard = weights[:, :positions, : max(1, min(weights.shape[2], -(-len(audio) // hop)))]
             heard = heard / np.maximum(heard.sum(axis=2, keepdims=True), 1e-9)
-            spans[index] = tuple(align_tokens(heard, len(row.start) - 1, requests[index].audio))
+            spans[index] = tuple(align_tokens(heard, len(row.start) - 1, audio))
         return spans
 
-    def _attention(self, states: torch.Tensor, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """What the alignment heads look at while they read ``tokens``: [heads, tokens, frames].
+    def _attention(self, states: torch.Tensor, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """What the alignment heads look at while they read the tokens of each row: [rows, heads, longest, frames].
 
         Worked out beside the model, from the inputs of its attention, because the fast kernels do not hand it out.
         """
         found: dict[int, torch.Tensor] = {}
         hooks = [self._watch(layer, states, found) for layer in {layer for layer, _ in self._heads}]
         try:
-            ids = torch.tensor([list(tokens)], device=self._device)
-            self._model.get_decoder()(input_ids=ids, encoder_hidden_states=states, use_cache=False)
+            self._model.get_decoder()(input_ids=self._aligned_left(rows), encoder_hidden_states=states, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.stack([found[layer][head] for layer, head in self._heads]).cpu().numpy()
+        return torch.stack([found[layer][:, head] for layer, head in self._heads], dim=1).cpu().numpy()
 
     def _watch(self, layer: int, states: torch.Tensor, found: dict[int, torch.Tensor]) -> Any:
         attention = self._model.get_decoder().layers[layer].encoder_attn
 
         def keep(module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
             hidden = named["hidden_states"] if "hidden_states" in named else positional[0]
-            queries = attention.q_proj(hidden)[0].unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
-            keys = attention.k_proj(states)[0].unflatten(-1, (-1, attention.head_dim)).permute(1, 2, 0)
+            queries = attention.q_proj(hidden).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+            keys = attention.k_proj(states).unflatten(-1, (-1, attention.head_dim)).permute(0, 2, 3, 1)
             found[layer] = (queries.float() @ keys.float() * attention.scaling).softmax(-1)
 
         return attention.register_forward_pre_hook(keep, with_kwargs=True)
@@ -265,16 +278,12 @@ def _alignment_heads(checkpoint: Checkpoint) -> tuple[tuple[int, int], ...]:
     if checkpoint.config.model_type != "whisper":
         return ()
     named = getattr(checkpoint.model.generation_config, "alignment_heads", None)
-    if named:
-        return tuple((layer, head) for layer, head in named)
     layers, heads = checkpoint.config.decoder_layers, checkpoint.config.decoder_attention_heads
+    if named and all(layer < layers for layer, _ in named):  # a distilled decoder has fewer than it was made from
+        return tuple((layer, head) for layer, head in named)
     return tuple((layer, head) for layer in range(layers // 2, layers) for head in range(heads))
 
 
 def _ids(value: int | Sequence[int] | None) -> list[int]:
     """Token ids of a setting of the generation config, which is one, several or none."""
     return [] if value is None else [value] if isinstance(value, int) else list(value)
-
-
-def _mean(logprobs: Sequence[float]) -> float:
-    return sum(logprobs) / len(logprobs) if logprobs else 0.0

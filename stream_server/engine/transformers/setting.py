@@ -28,7 +28,8 @@ class TransformersSettings:
 
     ``languages``: the tags that the model speaks, where the checkpoint does not say. ``step_samples``: distance of the
     decodes that may commit; twice that of the embedded model, because a model with a fixed window pays for all of it
-    each time. ``max_batch``: on a CPU a step takes as long as its clips one after another, so fewer are better there.
+    each time. ``max_batch``: clips in one step; ``max_batch_cpu`` on a CPU, where a step takes as long as its clips one
+    after another, so that more would only make finals wait.
     ``tokens_per_sec``: at most so many tokens for each second of audio, and ``least_tokens`` besides, so that a decoder
     that does not end is stopped. ``keyterm_tokens``: at most so many tokens of key terms are put before the text;
     a reading with key terms whose mean log-probability is below ``keyterm_doubt`` is compared with one without.
@@ -37,8 +38,9 @@ class TransformersSettings:
 
     languages: tuple[str, ...] = ()
     step_samples: int = SAMPLE_RATE
-    max_batch: int = 8
-    max_step_samples: int = 240 * SAMPLE_RATE
+    max_batch: int = 16
+    max_batch_cpu: int = 2
+    max_step_samples: int = 480 * SAMPLE_RATE
     max_segment_sec: float = 30.0
     tokens_per_sec: float = 12.0
     least_tokens: int = 16

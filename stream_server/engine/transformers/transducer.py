@@ -44,6 +44,7 @@ class TransducerModel:
         self._checkpoint = checkpoint
         self.vocabulary = checkpoint.vocabulary
         self.languages = checkpoint.languages
+        self._frame = checkpoint.frame
         config = checkpoint.config
         self._blank: int = config.blank_token_id
         self._labels: int = config.vocab_size
@@ -53,14 +54,11 @@ class TransducerModel:
     @torch.inference_mode()
     def read(self, requests: Sequence[Request]) -> list[Reading]:
         """See `SegmentModel.read`."""
-        clips = [pad_short(request.audio) for request in requests]
-        features = self._checkpoint.features(clips)
+        features = self._checkpoint.features([pad_short(request.audio) for request in requests])
         encoded = self._checkpoint.model.get_audio_features(**features)
         rows = [_Row(frames) for frames in encoded.attention_mask.sum(-1).tolist()]
         self._search(encoded.pooler_output, rows)
-        return [
-            self._reading(request, len(clip), row) for request, clip, row in zip(requests, clips, rows, strict=True)
-        ]
+        return [self._reading(request, row) for request, row in zip(requests, rows, strict=True)]
 
     def _search(self, states: torch.Tensor, rows: Sequence[_Row]) -> None:
         """Greedy search over ``states`` [rows, frames, hidden], all rows at once, until each is at its end."""
@@ -94,12 +92,9 @@ class TransducerModel:
             duration, row.symbols = 1, 0
         row.frame += duration
 
-    def _reading(self, request: Request, samples: int, row: _Row) -> Reading:
+    def _reading(self, request: Request, row: _Row) -> Reading:
         spans = None
         if request.timed:
             end = len(request.audio)
-            spans = tuple(
-                (min(start * samples // row.frames, end), min(stop * samples // row.frames, end))
-                for start, stop in row.spans
-            )
+            spans = tuple((min(start * self._frame, end), min(stop * self._frame, end)) for start, stop in row.spans)
         return Reading(tuple(row.tokens), tuple(row.logprobs), request.language, spans)

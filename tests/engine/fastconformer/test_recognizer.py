@@ -1,10 +1,10 @@
-"""The streaming recognizer behind the engine: what transformers makes of the same audio, for every stream of a batch."""
+"""The streaming recognizer behind the engine: what transformers makes of the same audio, whoever shares a batch."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ def test_text_only_grows_and_words_lie_in_their_segment(recognizer: FastConforme
     (final,) = caller.finals
     texts = [hypothesis.text for hypothesis in [*caller.partials, final]]
     assert len(set(texts)) > 3
-    assert all(after.startswith(before) for before, after in zip(texts, texts[1:], strict=False))
+    assert all(after.startswith(before) for before, after in pairwise(texts))
     assert all(hypothesis.stable_chars == len(hypothesis.text) for hypothesis in [*caller.partials, final])
     assert final.words is not None
     assert " ".join(word.word for word in final.words) == final.text
@@ -222,8 +222,11 @@ def test_batched_equals_alone_at_every_chunk_length(recognizer: FastConformerRec
             ]
 
 
-def test_streams_of_different_chunks_that_come_and_go_equal_the_same_alone(recognizer: FastConformerRecognizer) -> None:
+def test_streams_of_different_chunks_that_come_and_go_equal_the_same_alone(
+    recognizer: FastConformerRecognizer, folder: Path
+) -> None:
     """Slots are taken, left in the midst of speech, and taken by others, in whatever order."""
+    twin = load(folder, 1)
     random = np.random.default_rng(5)
     made = engine(recognizer)
     live: list[tuple[Caller, list[Command], Audio, int]] = []
@@ -244,23 +247,10 @@ def test_streams_of_different_chunks_that_come_and_go_equal_the_same_alone(recog
             caller, _, audio, chunk = entry
             caller.stream.close()
             live.remove(entry)
-            (alone,) = hear(load_like(recognizer), audio, chunk_samples=chunk)
+            (alone,) = hear(twin, audio, chunk_samples=chunk)
             assert caller.finals[0].text == alone.finals[0].text
             done += 1
     assert done > 10
-
-
-def load_like(recognizer: FastConformerRecognizer) -> FastConformerRecognizer:
-    """The same model with a memory of its own."""
-    if not hasattr(recognizer, "twin"):
-        recognizer.twin = load(recognizer.folder, 1)  # type: ignore[attr-defined]
-    return recognizer.twin  # type: ignore[attr-defined,no-any-return]
-
-
-@pytest.fixture(autouse=True)
-def _remember_folder(recognizer: FastConformerRecognizer, folder: Path) -> Iterator[None]:
-    recognizer.folder = folder  # type: ignore[attr-defined]
-    yield
 
 
 def test_a_pause_resets_and_a_cut_does_not(recognizer: FastConformerRecognizer, oracle: Oracle) -> None:

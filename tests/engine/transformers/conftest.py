@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-KINDS = ("whisper", "moonshine", "parakeet_ctc", "parakeet_rnnt", "parakeet_tdt", "wav2vec2", "wav2vec2_unmasked")
+KINDS = (
+    *("whisper", "moonshine"),
+    *("parakeet_ctc", "parakeet_rnnt", "parakeet_tdt"),
+    *("wav2vec2", "wav2vec2_unmasked", "hubert"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
                 return tiny.make_moonshine(folder)
             case ["parakeet", search]:
                 return tiny.make_parakeet(folder, search)
-            case ["wav2vec2", *unmasked]:
-                return tiny.make_wav2vec2(folder, masked=not unmasked)
+            case [family, *unmasked]:
+                return tiny.make_wav2vec2(folder, family, masked=not unmasked)
         raise AssertionError(kind)
 
     return make

@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.recognizer import Kind, Stream, Task  # noqa: E402
-from stream_server.engine.slots import Slot  # noqa: E402
-from stream_server.engine.transformers.reading import AUTO, Reading, Request  # noqa: E402
-from stream_server.engine.transformers.recognizer import TransformersRecognizer  # noqa: E402
-from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
-from stream_server.engine.transformers.vocabulary import Vocabulary  # noqa: E402
-from stream_server.engine.work import Hypothesis, StreamOptions, TimedWord  # noqa: E402
+from stream_server.engine.recognizer import Kind, Stream, Task
+from stream_server.engine.slots import Slot
+from stream_server.engine.transformers.reading import AUTO, Reading, Request
+from stream_server.engine.transformers.recognizer import TransformersRecognizer
+from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.vocabulary import Vocabulary
+from stream_server.engine.work import Hypothesis, StreamOptions, TimedWord
 
 WORDS = ("it", "was", "the", "best", "worst", "of", "times", "you", "age")
 SECOND = 16_000
@@ -41,6 +41,7 @@ class Scripted:
         self.heard: list[Request] = []
 
     def read(self, requests: Sequence[Request]) -> list[Reading]:
+        assert requests, "models need not be asked nothing"
         self.heard += requests
         return [self._read(request) for request in requests]
 
@@ -78,20 +79,20 @@ def shown(hypothesis: Hypothesis) -> tuple[str, str]:
 
 def test_words_that_two_decodes_agree_on_are_stable_but_for_the_newest() -> None:
     model = Scripted()
-    model.script = {1: "it was the best", 2: "it was the best of times", 3: "it was you worst of age you"}
+    model.script = {1: "it was the best", 2: "it was the best of times", 3: "it was you worst age you times"}
     caller = Caller(model)
     assert shown(caller.read(1)) == ("", "it was the best")
     assert shown(caller.read(2)) == ("it was the best", " of times")
-    assert shown(caller.read(3)) == ("it was the best", " of age you")
+    assert shown(caller.read(3)) == ("it was the best", " age you times")
     assert [request.prefix for request in model.heard] == [(), (), (0, 1, 2, 3)]
     final = caller.read(3, Kind.FINAL)
-    assert shown(final) == ("it was the best of age you", "")
+    assert shown(final) == ("it was the best age you times", "")
 
 
 def test_doubtful_words_wait() -> None:
     model = Scripted()
     model.logprob = -1.2
-    model.script = {second: "it was the best of times" for second in range(1, 12)}
+    model.script = dict.fromkeys(range(1, 12), "it was the best of times")
     caller = Caller(model)
     stable = [caller.read(second).stable_chars for second in range(1, 12)]
     assert stable[1] == 0
@@ -150,9 +151,36 @@ def test_a_final_that_was_worked_out_at_the_pause_is_not_worked_out_again() -> N
     final = caller.read(2, Kind.FINAL, start=0)
     assert shown(final) == ("it was", "")
     assert len(model.heard) == 1
+    assert final.words is not None
+    model.timed = False  # nor where the model has no times
+    caller.read(2, Kind.PREVIEW, segment=2)
+    assert caller.read(2, Kind.FINAL, segment=2).words is None
+    assert len(model.heard) == 2
     caller.read(2, Kind.PREVIEW, segment=1)
     assert caller.read(3, Kind.FINAL, segment=1).text == "it was you"  # speech went on
-    assert len(model.heard) == 3
+    assert len(model.heard) == 4
+
+
+def test_words_that_are_asked_for_after_the_pause_come_all_the_same() -> None:
+    model = Scripted()
+    model.script = {2: "it was"}
+    caller = Caller(model, words=False)
+    assert caller.read(2, Kind.PREVIEW).words is None
+    caller.options = replace(caller.options, words=True)
+    final = caller.read(2, Kind.FINAL)
+    assert final.words is not None
+    assert [word.word for word in final.words] == ["it", "was"]
+
+
+def test_half_a_letter_is_not_stable() -> None:
+    model = Scripted()
+    model.vocabulary = Vocabulary([*(f" {word}".encode() for word in WORDS[:-1]), b" caf\xc3"])
+    model.script = {1: "it was age"}
+    hypothesis = Caller(model).read(1, Kind.PREVIEW)
+    assert hypothesis.stable_chars == 0
+    caller = Caller(model)
+    caller.read(1)
+    assert shown(caller.read(1, Kind.PREVIEW)) == ("it was", " caf\ufffd")
 
 
 def test_words_with_their_times() -> None:

@@ -32,7 +32,7 @@ def test_parakeet_reads_as_transformers_does(checkpoint: Callable[[str], Path], 
         tokens = model.read([Request(clip)])[0].tokens
         # Rows that are at their end go on in transformers until the last one is.
         assert tokens == tuple(label for label in ids if model.vocabulary.pieces[label])[: len(tokens)]
-        assert tokens
+        assert len(tokens) > 2
 
 
 def test_a_wav2vec2_model_is_read_as_its_processor_does(checkpoint: Callable[[str], Path]) -> None:
@@ -48,7 +48,7 @@ def test_times_are_those_of_frames(checkpoint: Callable[[str], Path]) -> None:
     clip = noise(4.0, 1)
     (reading,) = model.read([Request(clip, timed=True)])
     assert reading.spans is not None
-    frames = loaded.model.get_audio_features(**loaded.features([clip])).attention_mask.sum().item()
-    places = [edge * frames / len(clip) for span in reading.spans for edge in span]
-    assert places == pytest.approx([round(place) for place in places], abs=0.01)
-    assert 0 < max(places) <= frames
+    assert loaded.frame == 8 * 160
+    edges = [edge for span in reading.spans for edge in span]
+    assert all(edge % loaded.frame == 0 or edge == len(clip) for edge in edges)
+    assert len(clip) - 4 * loaded.frame < max(edges) <= len(clip)

@@ -81,7 +81,7 @@ def test_the_language_is_the_likeliest_of_those_there_are(whisper: Loaded) -> No
     detected = loaded.model.detect_language(**loaded.features(CLIPS)).tolist()
     names = loaded.tokenizer.convert_ids_to_tokens(detected)
     expected = [name.strip("<|>").replace("jw", "jv") for name in names]
-    assert model.languages == ("en", "de", "jv")
+    assert set(model.languages) == {"en", "de", "jv"}
     assert [reading.language for reading in model.read([Request(clip) for clip in CLIPS])] == expected
 
 
@@ -114,9 +114,7 @@ def test_drafts_change_nothing(either: Loaded) -> None:
     plain = model.read([Request(clip, prefix=(70,)) for clip in CLIPS])
     right = tuple(reading.tokens[1:] for reading in plain)
     drafts = (right[0], (*right[1][:2], 20, 21), (22,), ())
-    drafted = model.read(
-        [Request(clip, prefix=(70,), draft=draft) for clip, draft in zip(CLIPS, drafts, strict=True)]
-    )
+    drafted = model.read([Request(clip, prefix=(70,), draft=draft) for clip, draft in zip(CLIPS, drafts, strict=True)])
     for reading, expected in zip(drafted, plain, strict=True):
         assert reading.tokens == expected.tokens
         assert reading.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
@@ -133,11 +131,20 @@ def test_drafts_at_the_very_beginning_may_not_begin_with_what_is_suppressed(whis
 
 def test_a_reading_ends_at_its_limit(checkpoint: Callable[[str], Path]) -> None:
     _, model = load(checkpoint("moonshine"), TransformersSettings(least_tokens=2, tokens_per_sec=1.0))
-    assert [len(reading.tokens) <= 2 + round(len(clip) / 16000) for clip, reading in zip(
-        CLIPS, model.read([Request(clip) for clip in CLIPS]), strict=True
-    )] == [True] * len(CLIPS)
+    assert [
+        len(reading.tokens) <= 2 + round(len(clip) / 16000)
+        for clip, reading in zip(CLIPS, model.read([Request(clip) for clip in CLIPS]), strict=True)
+    ] == [True] * len(CLIPS)
     (reading,) = model.read([Request(CLIPS[2], prefix=(70, 71, 72))])
     assert (reading.tokens, reading.logprobs) == ((70, 71, 72), ())
+
+
+def test_keyterms_give_way_where_there_is_no_room(whisper: Loaded) -> None:
+    """They may be set while a segment is long already: neither what is stable nor the draft may burst the decoder."""
+    _, model = whisper
+    said = tuple(range(40, 90))
+    (reading,) = model.read([Request(CLIPS[1], "en", keyterms=("abcdefghijklmnop",), prefix=said, draft=said)])
+    assert reading.tokens[: len(said)] == said
 
 
 def test_keyterms_stand_before_the_text_of_their_own_row_only(whisper: Loaded) -> None:
@@ -164,7 +171,9 @@ def test_keyterms_never_make_a_reading_less_likely(whisper: Loaded) -> None:
 
 def test_as_many_keyterms_as_there_is_room_for(checkpoint: Callable[[str], Path]) -> None:
     loaded, model = load(checkpoint("whisper"), TransformersSettings(keyterm_tokens=9))
-    before, start = (loaded.tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("startofprev", "startoftranscript"))
+    before, start = (
+        loaded.tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("startofprev", "startoftranscript")
+    )
     tokens = model._prompt.tokens("de", ("abc", " de", "fghi"))
     assert tokens[0] == before
     assert loaded.tokenizer.decode(tokens[1 : tokens.index(start)]) == " abc, de."

@@ -16,6 +16,8 @@ import transformers
 from transformers import (
     AddedToken,
     GenerationConfig,
+    HubertConfig,
+    HubertForCTC,
     MoonshineConfig,
     MoonshineForConditionalGeneration,
     ParakeetCTCConfig,
@@ -134,7 +136,7 @@ def make_parakeet(folder: Path, kind: str) -> Path:
     """Parakeet: ctc, rnnt or tdt."""
     tokenizer = make_tokenizer()
     blank = tokenizer.convert_tokens_to_ids("<blank>")
-    search = {"blank_token_id": blank, "decoder_hidden_size": 24, "max_symbols_per_step": 3}
+    search = {"blank_token_id": blank, "decoder_hidden_size": 24, "max_symbols_per_step": 5}
     model: Callable[[], PreTrainedModel]
     if kind == "ctc":
         config = ParakeetCTCConfig(encoder_config=_ENCODER, vocab_size=len(tokenizer), pad_token_id=blank)
@@ -148,15 +150,19 @@ def make_parakeet(folder: Path, kind: str) -> Path:
         model = lambda: ParakeetForTDT(tdt)  # noqa: E731
     generation = GenerationConfig(decoder_start_token_id=blank, pad_token_id=1)
     processor = ParakeetProcessor(ParakeetFeatureExtractor(feature_size=16), tokenizer, decoder_type=kind)
-    return _save(folder, model, processor, generation)
+    return _save(folder, model, processor, generation, blank)
 
 
-def make_wav2vec2(folder: Path, *, masked: bool) -> Path:
-    """wav2vec 2.0: with layer norm and a mask, or with a group norm over all of the time and none."""
+def make_wav2vec2(folder: Path, kind: str = "wav2vec2", *, masked: bool = True) -> Path:
+    """wav2vec 2.0 and its kin: with layer norm and a mask, or with a group norm over all of the time and none."""
     tokenizer = make_tokenizer()
     blank = tokenizer.convert_tokens_to_ids("<blank>")
     tokenizer.pad_token = "<blank>"
-    config = Wav2Vec2Config(
+    config_class, model_class = {
+        "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForCTC),
+        "hubert": (HubertConfig, HubertForCTC),
+    }[kind]
+    config = config_class(
         vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=2,
@@ -170,11 +176,15 @@ def make_wav2vec2(folder: Path, *, masked: bool) -> Path:
         pad_token_id=blank,
     )
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
-    return _save(folder, lambda: Wav2Vec2ForCTC(config), Wav2Vec2Processor(extractor, tokenizer), None)
+    return _save(folder, lambda: model_class(config), Wav2Vec2Processor(extractor, tokenizer), None)
 
 
 def _save(
-    folder: Path, make: Callable[[], PreTrainedModel], processor: Any, generation: GenerationConfig | None
+    folder: Path,
+    make: Callable[[], PreTrainedModel],
+    processor: Any,
+    generation: GenerationConfig | None,
+    blank: int | None = None,
 ) -> Path:
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
@@ -188,6 +198,10 @@ def _save(
                 parameter.normal_(std=1.5 / math.sqrt(parameter[0].numel()))
             elif "norm" not in name:
                 parameter.normal_(std=0.1)
+        if blank is not None and hasattr(model, "joint"):
+            bias = model.joint.head.bias
+            bias[blank] += 1.5
+            bias[blank + 1 : blank + 2] -= 6.0  # no end of tokens that take no time: there the two part ways
     if generation is not None:
         model.generation_config = generation
     model.save_pretrained(folder)

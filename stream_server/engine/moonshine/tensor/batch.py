@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_server.engine.moonshine.request import Hypothesis, Row
-from stream_server.engine.moonshine.tensor.bucket import DeviceSettings, smallest
+from stream_server.engine.moonshine.tensor.bucket import DeviceSettings, smallest, widths_of
 from stream_server.engine.moonshine.tensor.capture import Captures
 from stream_server.engine.moonshine.tensor.decoder import Decoder, Memory
 
@@ -46,9 +46,7 @@ class Batch:
     def _read(self) -> None:
         """The first pass."""
         widest = max(len(row.pending) for row in self._rows)
-        width = smallest(self._settings.widths, widest)
-        if width > self._memory.cache.shape[3]:
-            width = widest
+        width = smallest(widths_of(self._memory.room, self._settings), widest)
         ids = np.zeros((self._memory.clips, width), np.int64)
         wanted: list[int] = []
         for index, row in enumerate(self._rows):
@@ -130,10 +128,9 @@ class Batch:
 def record(decoder: Decoder, captures: Captures, settings: DeviceSettings, memory: Memory) -> None:
     """Capture what a batch in `memory` runs."""
     start = torch.zeros(memory.clips, dtype=torch.int64)
-    for width in settings.widths:
+    for width in widths_of(memory.room, settings):
         ids = torch.zeros(memory.clips, width, dtype=torch.int64)
-        if width <= memory.cache.shape[3]:
-            captures.record(_read_key(memory, width), partial(decoder.read, memory=memory), ids, start)
+        captures.record(_read_key(memory, width), partial(decoder.read, memory=memory), ids, start)
     greedy = partial(decoder.greedy, memory=memory, steps=settings.steps)
     captures.record(_greedy_key(memory), greedy, start, start)
 

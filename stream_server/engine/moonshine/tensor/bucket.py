@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream_server.engine.moonshine.architecture import count_frames
 from stream_server.engine.moonshine.request import SAMPLE_RATE, token_cap
@@ -20,11 +20,16 @@ class DeviceSettings:
 
     max_batch: int = 128
     max_step_samples: int = 1_280 * SAMPLE_RATE
-    clips: tuple[int, ...] = (1, 8, 32, 64, 128)
-    encoded: tuple[int, ...] = (1, 8, 32)
+    clips: tuple[int, ...] = (16, 64, 128)
+    encoded: tuple[int, ...] = (8, 32)
     seconds: tuple[float, ...] = (2, 4, 8, 16, 32)
-    widths: tuple[int, ...] = (1, 16, 64)
+    widths: tuple[int, ...] = (16, 64)
     steps: int = 4
+
+    def unpadded(self) -> DeviceSettings:
+        """The same limits, but every shape as it comes: for a device where nothing is prepared."""
+        every = [tuple(range(1, sizes[-1] + 1)) for sizes in (self.clips, self.encoded, self.widths)]
+        return replace(self, clips=every[0], encoded=every[1], widths=every[2], seconds=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,11 @@ def smallest(sizes: Sequence[int], need: int) -> int:
 def room_of(samples: int, settings: DeviceSettings) -> Shape:
     """What clips of so many samples need, unless a prefix is longer than they may be."""
     return Shape(count_frames(samples), token_cap(samples) + 1 + settings.steps)
+
+
+def widths_of(tokens: int, settings: DeviceSettings) -> tuple[int, ...]:
+    """How many tokens may be read at once where there is room for so many."""
+    return (*(width for width in settings.widths if width < tokens), tokens)
 
 
 def lengths(settings: DeviceSettings) -> tuple[int, ...]:

@@ -37,15 +37,16 @@ class Captures:
         if self._pool is None or key in self._recordings:
             return
         held = tuple(each.to(self._device) for each in inputs)
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            for _ in range(_REHEARSALS):
-                function(*held)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            output = function(*held)
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_REHEARSALS):
+                    function(*held)
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(graph, pool=self._pool):
+                output = function(*held)
         self._recordings[key] = _Recording(graph, held, output)
 
     def run(self, key: Hashable, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -48,6 +48,10 @@ class Memory:
     def clips(self) -> int:
         return len(self.frames)
 
+    @property
+    def room(self) -> int:
+        return self.cache.shape[3]
+
     def part(self, clips: int) -> Memory:
         """That of the first clips."""
         return Memory(self.cross[:, :clips], self.frames[:clips], self.cache[:, :clips], self.looks[:clips])

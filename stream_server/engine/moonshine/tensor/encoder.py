@@ -8,10 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stream_server.engine.moonshine.architecture import CONVOLUTIONS, EPSILON, HEADS, LAYERS
+from stream_server.engine.moonshine.architecture import CONVOLUTIONS, EPSILON, HEADS, LAYERS, POSITIONS
 from stream_server.engine.moonshine.tensor.layer import PADDED_HEAD, Parameters, norm, rotate, rotations
 from stream_server.engine.moonshine.weight import Weights
+
+# Not cuDNN's, which plans anew for every shape.
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class Encoder:
@@ -44,6 +48,7 @@ class Encoder:
                 )
             )
         self._norm = own.array("layer_norm.weight")
+        self._turns = rotations(POSITIONS, device)
         self._cross = theirs.heads(
             *(f"layers.{layer}.encoder_attn.{part}_proj" for layer in range(LAYERS) for part in "kv")
         )
@@ -61,13 +66,13 @@ class Encoder:
         value, frames = self._stem(audio, lengths)
         count, room, _ = value.shape
         seen = (torch.arange(room, device=audio.device) < frames[:, None])[:, None, None]
-        turns = rotations(room, audio.device)[:, None]
+        turns = self._turns[:room, None, None]
         for norm1, qkv, out, norm2, fc1, fc2 in self._layers:
             parts = functional.linear(norm(value, norm1), qkv).view(count, room, 3, HEADS, PADDED_HEAD)
-            queries, keys = rotate(parts[:, :, :2], turns[:, None]).permute(2, 0, 3, 1, 4)
-            heard = functional.scaled_dot_product_attention(
-                queries, keys, parts[:, :, 2].transpose(1, 2), attn_mask=seen, scale=1.0
-            )
+            queries, keys = rotate(parts[:, :, :2], turns).permute(2, 0, 3, 1, 4)
+            values = parts[:, :, 2].transpose(1, 2)
+            with sdpa_kernel(_ATTENTION):
+                heard = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=1.0)
             value = value + functional.linear(heard.transpose(1, 2).flatten(2), out)
             inner = functional.gelu(functional.linear(norm(value, norm2), *fc1))
             value = value + functional.linear(inner, *fc2)

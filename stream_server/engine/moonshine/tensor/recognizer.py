@@ -16,6 +16,6 @@ def load_moonshine_torch(assets: Assets, settings: MoonshineSettings, device: st
         WeightError: other files than those of the pinned wheel.
         RuntimeError: torch cannot use the device.
     """
-    limits = settings.device
+    limits = settings.device if device.startswith("cuda") else settings.device.unpadded()
     settings = replace(settings, max_batch=limits.max_batch, max_step_samples=limits.max_step_samples)
     return MoonshineRecognizer(assets, settings, TensorModel(assets, limits, device))

@@ -1,4 +1,4 @@
-"""The two halves of the network against transformers' implementation on the same weights, and that they can be captured."""
+"""The halves of the network against transformers' implementation on the same weights; that they can be captured."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""Whole-segment models on a card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
+pytest.importorskip("transformers", reason="the gpu extra is not installed")
+
+from stream_server.engine.transformers.family import load_model  # noqa: E402
+from stream_server.engine.transformers.reading import Request  # noqa: E402
+from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
+from tests.engine.transformers import tiny  # noqa: E402
+from tests.support.speech import recording  # noqa: E402
+from tests.support.whisper import whisper_checkpoint  # noqa: E402
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+MAKERS = {
+    "whisper": tiny.make_whisper,
+    "moonshine": tiny.make_moonshine,
+    "parakeet_ctc": lambda folder: tiny.make_parakeet(folder, "ctc"),
+    "parakeet_rnnt": lambda folder: tiny.make_parakeet(folder, "rnnt"),
+    "parakeet_tdt": lambda folder: tiny.make_parakeet(folder, "tdt"),
+    "wav2vec2": tiny.make_wav2vec2,
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_family_runs(kind: str, tmp_path: Path) -> None:
+    loaded, model = load_model(MAKERS[kind](tmp_path), "tiny", torch.device("cuda"), TransformersSettings())
+    assert loaded.dtype != torch.float32
+    prefix = (20, 21, 22) if model.forces else ()
+    requests = [Request(tiny.noise(seconds, 1), prefix=prefix, timed=True) for seconds in (2.0, 0.7, 3.0)]
+    for request, reading in zip(requests, model.read(requests), strict=True):
+        assert reading.tokens[: len(prefix)] == prefix
+        assert len(reading.logprobs) == len(reading.tokens) - len(prefix)
+        assert np.isfinite(reading.logprobs).all()
+        assert reading.spans is None or all(0 <= a <= b <= len(request.audio) for a, b in reading.spans)
+
+
+def test_real_speech_is_read_as_on_the_cpu() -> None:
+    clips = [recording("beckett.wav"), recording("two_cities.wav")[: 12 * 16_000]]
+    texts = []
+    for device in ("cpu", "cuda"):
+        _, model = load_model(whisper_checkpoint(), "tiny", torch.device(device), TransformersSettings())
+        texts.append([model.vocabulary.decode(reading.tokens) for reading in model.read([Request(c) for c in clips])])
+    assert texts[0] == texts[1]
