@@ -61,8 +61,8 @@ VOCABULARY: Final = {"nemotron_asr_streaming": 1025, PROMPTED: 13088}  # the bla
 LEFT: Final = {"nemotron_asr_streaming": 70, PROMPTED: 56}  # frames
 LOOKAHEADS: Final = (0, 1, 6, 13)
 STAYING: Final = 8
-"""One label in so many does not turn the sign, and is followed by another at the same frame."""
-_LOGIT_DEVIATION: Final = 4.0
+"""One label in so many does not turn the sign, and is followed by one more at the same frame."""
+_LOGIT_DEVIATION: Final = 1.0
 _GATE: Final = 16.0  # logits of the blank for a deviation of the frame's unit; also beyond what that unit reaches
 _PIECES: Final = tuple(onset + nucleus for onset, nucleus in product("bdfghklmnprstvwz", "aeiou"))
 _CALIBRATION_SEC: Final = 10.0
@@ -206,13 +206,13 @@ class _Calibrator:
         logits = model.joint(frames.flatten(0, 1), labels.flatten(0, 1))
         _standardize(model.joint.head, logits, _LOGIT_DEVIATION)
         _set_gate(model)
-        frames[..., 1], frames[..., 2:4] = -frames[..., 0], 0.0
+        frames[..., 1], frames[..., 2:5] = -frames[..., 0], 0.0
         model.initial = model.decoder.initial()
-        low, high = 0.0, 40 * _LOGIT_DEVIATION
+        low, high = 0.0, 8 * _GATE
         for _ in range(14):
             bias = (low + high) / 2
             model.joint.head.bias[transducer.blank] = bias
-            rate, more_than = self._search(frames)
+            rate, more_than = self._search(frames, tokens_per_sec)
             low, high = (bias, high) if rate > tokens_per_sec else (low, bias)
         return Calibration(bias, rate, more_than)
 
@@ -253,50 +253,61 @@ class _Calibrator:
             outputs.append(state.output)
         return torch.stack(outputs, dim=1)
 
-    def _search(self, frames: Tensor) -> tuple[float, tuple[float, float, float]]:
-        """Tokens per second, and how many frames brought more than one, two and three of them."""
+    def _search(self, frames: Tensor, tokens_per_sec: float) -> tuple[float, tuple[float, float, float]]:
+        """Tokens per second, and how many frames brought more than one, two and three of them. Ends early if they come
+        much faster than they should.
+        """
         model = self._model
         rows, count, _ = frames.shape
         zero = torch.zeros(rows, dtype=torch.int64, device=self._device)
         greedy = GreedySearch(model.decoder, model.joint, model.config.transducer)
         cursor = SearchState.begin(model.initial.replaced(zero != 0, model.initial), zero)
         per_frame = torch.zeros(rows, count, dtype=torch.int64, device=self._device)
+        geometry = Geometry.of(model.config.feature, model.config.encoder)
+        seconds = rows * count * geometry.frame_samples / SAMPLE_RATE
         unfinished = True
-        while unfinished:
+        enough = 3 * tokens_per_sec * seconds
+        while unfinished and per_frame.sum() < enough:
             emissions, cursor = greedy(frames, zero + count, cursor, None, count)
             emitted = (emissions.tokens >= 0).long()
             per_frame.scatter_add_(1, emissions.at.long().clamp(max=count - 1), emitted)
             unfinished = bool(emissions.unfinished.any())
-        geometry = Geometry.of(model.config.feature, model.config.encoder)
-        rate = per_frame.sum().item() / (rows * count * geometry.frame_samples / SAMPLE_RATE)
+        rate = float(per_frame.sum()) / seconds
         one, two, three = (float((per_frame > limit).float().mean()) for limit in (1, 2, 3))
         return rate, (one, two, three)
 
 
 def _set_gate(model: FastConformer) -> None:
-    """Set the units by which a label turns the sign that the next one waits for."""
+    """Set the units by which a label turns the sign that the next one waits for, or once lets another one pass."""
     config = model.config.transducer
-    label = torch.arange(config.vocabulary, device=model.joint.head.weight.device)
+    device, size = model.joint.head.weight.device, config.hidden
+    label = torch.arange(config.vocabulary, device=device)
     even = label % 2 == 0  # come where the sign is positive; the others where it is negative
     stays = label // 2 % STAYING == 0
     model.decoder.embedding.weight[:, 0] = torch.where(even == stays, 1.0, -1.0)
+    model.decoder.embedding.weight[:, 1] = torch.where(stays, 1.0, -1.0)
     for weight_in, weight_past, bias_in, bias_past in model.decoder.lstm.all_weights:
-        unit = torch.arange(4, device=label.device) * config.hidden  # its input, forget, cell and output gate
-        for tensor in (weight_in, weight_past, bias_in, bias_past):
-            tensor[unit] = 0.0
-        bias_in[unit] = torch.tensor([_GATE, -_GATE, 0.0, _GATE], device=label.device, dtype=bias_in.dtype)
-        weight_in[unit[2], 0] = _GATE
-    sign = math.tanh(1.0)  # what the unit then puts out
+        # Two units that hand on what is put in: input and output gate open, forget gate shut.
+        for unit in (0, 1):
+            gates = torch.arange(unit, 4 * size, size, device=device)  # input, forget, cell, output
+            for tensor in (weight_in, weight_past, bias_in, bias_past):
+                tensor[gates] = 0.0
+            bias_in[gates] = torch.tensor([_GATE, -_GATE, 0.0, _GATE], device=device, dtype=bias_in.dtype)
+            weight_in[gates[2], unit] = _GATE
+    put_out = math.tanh(1.0)
     outputs, frames, head = model.decoder.decoder_projector, model.encoder_projector, model.joint.head
-    # The joint network sees the frame's unit if the sign is positive, and its opposite if it is negative.
-    outputs.weight[:4] = 0.0
-    outputs.weight[:4, 0] = torch.tensor([_GATE, -_GATE, 1.0, -1.0], device=label.device) / sign
-    outputs.bias[:4] = torch.tensor([-_GATE, -_GATE, 0.0, 0.0], device=label.device)
+    # What the joint network sees: the frame's unit if the sign is positive, its opposite if it is negative; whether the
+    # sign is positive, or negative; whether the last label has let it stay.
+    outputs.weight[:5] = 0.0
+    outputs.weight[:4, 0] = torch.tensor([_GATE, -_GATE, 1.0, -1.0], device=device) / put_out
+    outputs.weight[4, 1] = 1.0 / put_out
+    outputs.bias[:5] = torch.tensor([-_GATE, -_GATE, 0.0, 0.0, 0.0], device=device)
     frames.weight[1], frames.bias[1] = -frames.weight[0], -frames.bias[0]
-    frames.weight[2:4], frames.bias[2:4] = 0.0, 0.0
+    frames.weight[2:5], frames.bias[2:5] = 0.0, 0.0
     head.weight[:, :2] = 0.0
-    head.weight[:, 2] = torch.where(even, _GATE, -_GATE)
-    head.weight[:, 3] = torch.where(even, -_GATE, _GATE)
+    head.weight[:, 2] = torch.where(even, 2 * _GATE, 0.0)
+    head.weight[:, 3] = torch.where(even, 0.0, 2 * _GATE)
+    head.weight[:, 4] = torch.where(stays, -2 * _GATE, 0.0)
     head.weight[config.blank] = 0.0
     head.weight[config.blank, :2] = -_GATE
 

@@ -160,7 +160,7 @@ def test_imports_point_downwards(module: str) -> None:
 
 
 def test_the_base_needs_nothing_of_the_gpu_extra() -> None:
-    """In a process in which none of it can be imported, the server is, the embedded model loads, and `auto` is the CPU."""
+    """Where none of it can be imported, the server can, the embedded model loads, and `auto` is the CPU."""
     program = (
         "import sys\n"
         "for name in ('torch', 'torchaudio', 'transformers', 'safetensors', 'tokenizers', 'huggingface_hub'):\n"

@@ -372,6 +372,28 @@ def test_what_says_nothing_new_is_not_delivered() -> None:
     assert [outcome.is_final for outcome in caller.outcomes if isinstance(outcome, Result)] == [False, True] * 2
 
 
+def test_a_streaming_caller_that_fell_behind_catches_up() -> None:
+    """Two seconds late, with a device that takes a quarter of real time: a chunk in every step, until there is none."""
+    clock = Clock(10.0)
+    recognizer = FakeRecognizer.streaming(chunks=(1280,))
+    made = engine(recognizer, clock)
+    callers = [Caller(made) for _ in range(3)]
+    for caller in callers:
+        caller.stream.submit([OpenSegment(0, 0, 0), AppendAudio(silence(2.0), FAR)])
+    behind, heard = [], 2 * SAMPLE_RATE
+    while made.step():
+        clock.now += 0.02
+        for caller in callers:
+            caller.stream.submit([AppendAudio(silence(0.02), FAR)])
+        heard += 320
+        last = callers[0].outcomes[-1]
+        assert isinstance(last, Result)
+        behind.append(heard - last.end)
+    assert behind == sorted(behind, reverse=True)
+    assert behind[-1] < 1280 + 320
+    assert all(len(batch) == 3 for batch in recognizer.batches)
+
+
 def test_a_step_too_large_for_the_device_is_taken_in_parts(caplog: pytest.LogCaptureFixture) -> None:
     recognizer = FakeRecognizer(roomy=1)
     made = engine(recognizer)

@@ -193,14 +193,14 @@ class Program:
 
 def _captured(work: Callable[[], None], pool: tuple[int, int]) -> Callable[[], None]:
     """``work`` as a CUDA graph: what it does is done anew, at the same addresses, by each call of the result."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(2):  # libraries choose their kernels and take their workspaces now
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool):  # type: ignore[arg-type]
         work()
     return graph.replay
 

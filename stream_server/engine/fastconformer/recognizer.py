@@ -45,13 +45,12 @@ class _Segment:
 
 
 class FastConformerStream(Stream):
-    """One caller: its slot on the device, its segment, where the last one ended, and the keyterms that are in force."""
+    """One caller: its slot on the device, its segment, and where the last one ended."""
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot.index
         self.segment: _Segment | None = None
         self.ended: int | None = None
-        self.keyterms: tuple[str, ...] | None = None  # None: whatever the slot's last caller has left
 
 
 class FastConformerRecognizer:
@@ -72,6 +71,7 @@ class FastConformerRecognizer:
         self._runner = runner
         self._vocabulary = vocabulary
         self._settings = settings
+        self._keyterms: dict[int, tuple[str, ...]] = {}  # what each slot has on the device, left by whoever
         config = runner.model.config
         self._geometry = Geometry.of(config.feature, config.encoder)
         self._prompt = config.prompt
@@ -135,7 +135,7 @@ class FastConformerRecognizer:
             last=last,
             frames=frames,
             prompt=self._prompt_of(task.options.language),
-            boosted=bool(stream.keyterms),
+            boosted=bool(self._keyterms.get(stream.slot)),
         )
 
     def _prompt_of(self, language: str) -> int:
@@ -184,10 +184,11 @@ class FastConformerRecognizer:
         """Bring the stream's keyterms to the device if they have changed: with the next segment, not within one."""
         stream, terms = task.stream, task.options.keyterms
         assert isinstance(stream, FastConformerStream)
-        if stream.keyterms == terms or stream.segment is not None:
+        going_on = stream.segment is not None and stream.segment.id == task.segment_id
+        if going_on or self._keyterms.get(stream.slot, ()) == terms:
             return
         self._runner.keyterms.write(stream.slot, self._automaton(terms))
-        stream.keyterms = terms
+        self._keyterms[stream.slot] = terms
 
     def _automaton(self, terms: Sequence[str]) -> KeytermAutomaton | None:
         """The automaton of as many terms as there is room for, in their order."""

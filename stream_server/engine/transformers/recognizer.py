@@ -50,7 +50,7 @@ def load_transformers_recognizer(
 
 @dataclass(frozen=True, slots=True)
 class _Preview:
-    """The final, if the segment ends after ``samples`` and words are asked for as they were then."""
+    """The final, if the segment ends after ``samples``. ``with_words``: whether words were asked for."""
 
     samples: int
     with_words: bool

@@ -33,7 +33,7 @@ superlative degree of comparison only."""
 OPENING, OPENING_TEXT = 17 * SAMPLE_RATE // 2, TWO_CITIES[: TWO_CITIES.index(" it was the epoch")]
 BECKETT = "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better."
 
-SETTINGS = TransformersSettings(step_samples=2 * SAMPLE_RATE)
+SETTINGS = TransformersSettings(step_samples=4 * SAMPLE_RATE, max_batch=1)
 OPTIONS = StreamOptions("en", partial_samples=2 * SAMPLE_RATE)
 
 
@@ -100,14 +100,14 @@ def test_what_is_stable_stays() -> None:
 
 def test_nothing_is_said_where_nothing_was() -> None:
     random = np.random.default_rng(3)
-    noises = [random.normal(0, level, 3 * SAMPLE_RATE).astype(np.float32) for level in (0.0, 0.01, 0.1)]
-    assert [hypothesis.text for hypothesis in read(*noises)] == ["", "", ""]
+    noises = [random.normal(0, level, 3 * SAMPLE_RATE).astype(np.float32) for level in (0.0, 0.03)]
+    assert [hypothesis.text for hypothesis in read(*noises)] == ["", ""]
 
 
 async def test_the_whole_server_with_it() -> None:
     speech = recording("two_cities.wav")[:OPENING]
     async with running_server(whisper()) as server:
-        caller = await transcribe(server.ws_url, pcm(speech), {"dtype": "int16", "chunk_size_sec": 2.0})
+        caller = await transcribe(server.ws_url, pcm(speech), {"dtype": "int16", "chunk_size_sec": 4.0})
     text = " ".join(final["text"] for final in caller.finals)
     assert word_errors(OPENING_TEXT, text) <= 0.15
     assert caller.of("ready")[0]["model"] == "openai/whisper-tiny.en"
