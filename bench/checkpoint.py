@@ -62,8 +62,11 @@ LEFT: Final = {"nemotron_asr_streaming": 70, PROMPTED: 56}  # frames
 LOOKAHEADS: Final = (0, 1, 6, 13)
 STAYING: Final = 8
 """One label in so many does not turn the sign, and is followed by one more at the same frame."""
-_LOGIT_DEVIATION: Final = 1.0
+_LOGIT_DEVIATION: Final = 0.5
 _GATE: Final = 16.0  # logits of the blank for a deviation of the frame's unit; also beyond what that unit reaches
+_TURN: Final = 8.0  # logits of a label whose turn it is, more than of one whose turn it is not
+_BRANCH: Final = 0.1
+_BRANCH_ENDS: Final = ("linear2", "o_proj", "pointwise_conv2")
 _PIECES: Final = tuple(onset + nucleus for onset, nucleus in product("bdfghklmnprstvwz", "aeiou"))
 _CALIBRATION_SEC: Final = 10.0
 
@@ -87,7 +90,7 @@ def make_checkpoint(
     Raises:
         DeviceError: the device has no room for it.
     """
-    _write_configuration(folder, SIZES[size], family)
+    write_configuration(folder, SIZES[size], family)
     config = read_config(folder)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     with torch.device("meta"):
@@ -101,7 +104,8 @@ def make_checkpoint(
     return calibration
 
 
-def _write_configuration(folder: Path, size: dict[str, Any], family: str) -> None:
+def write_configuration(folder: Path, size: dict[str, Any], family: str) -> None:
+    """Write all files of a checkpoint but the weights; ``size`` is one of ``SIZES``."""
     vocabulary = VOCABULARY[family]
     prompted = family == PROMPTED
     encoder = {
@@ -175,10 +179,14 @@ def _tokenizer(vocabulary: int) -> Tokenizer:
 
 
 def _random(name: str, like: Tensor, random: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Weights that keep the size of what goes through them."""
+    """Weights that keep the size of what goes through them; modules add little to the frames that pass by them, or
+    all frames would be alike after so many layers.
+    """
     mean, deviation = 0.0, 0.1
     if "embedding" in name:
         deviation = 1.0
+    elif name.removesuffix(".weight").endswith(_BRANCH_ENDS):
+        deviation = _BRANCH / math.sqrt(like[0].numel())
     elif like.dim() > 1:
         deviation = 1.0 / math.sqrt(like[0].numel())
     elif "norm" in name and name.endswith("weight"):
@@ -199,8 +207,8 @@ class _Calibrator:
 
     def run(self, tokens_per_sec: float) -> Calibration:
         model, transducer = self._model, self._model.config.transducer
-        frames = self._encode()
-        frames = _standardize(model.encoder_projector, frames)
+        self._standardize_subsampling()
+        frames = _standardize(model.encoder_projector, self._encode())
         labels = self._predict(frames.shape[1])
         labels = _standardize(model.decoder.decoder_projector, labels)
         logits = model.joint(frames.flatten(0, 1), labels.flatten(0, 1))
@@ -215,6 +223,15 @@ class _Calibrator:
             rate, more_than = self._search(frames, tokens_per_sec)
             low, high = (bias, high) if rate > tokens_per_sec else (low, bias)
         return Calibration(bias, rate, more_than)
+
+    def _standardize_subsampling(self) -> None:
+        """What the logarithms of energies have in common is more than what they differ by."""
+        layer = self._model.encoder.subsampling.linear
+        found: list[Tensor] = []
+        hook = layer.register_forward_hook(lambda module, args, output: found.append(output))
+        self._encode()
+        hook.remove()
+        _standardize(layer, torch.cat(found, dim=1))
 
     def _encode(self) -> Tensor:
         """[rows, frames, H]: what the joint network would be given of all rows, chunk by chunk."""
@@ -305,9 +322,9 @@ def _set_gate(model: FastConformer) -> None:
     frames.weight[1], frames.bias[1] = -frames.weight[0], -frames.bias[0]
     frames.weight[2:5], frames.bias[2:5] = 0.0, 0.0
     head.weight[:, :2] = 0.0
-    head.weight[:, 2] = torch.where(even, 2 * _GATE, 0.0)
-    head.weight[:, 3] = torch.where(even, 0.0, 2 * _GATE)
-    head.weight[:, 4] = torch.where(stays, -2 * _GATE, 0.0)
+    head.weight[:, 2] = torch.where(even, _TURN, 0.0)
+    head.weight[:, 3] = torch.where(even, 0.0, _TURN)
+    head.weight[:, 4] = torch.where(stays, -_TURN, 0.0)
     head.weight[config.blank] = 0.0
     head.weight[config.blank, :2] = -_GATE
 

@@ -33,7 +33,11 @@ SEGMENT_SEC = 10.0
 
 
 class MeteredRunner(Runner):
-    """A runner that counts what it does: steps, chunks, frames, tokens, rounds of the search, and seconds."""
+    """A runner that counts what it does: steps, chunks, frames, tokens, rounds of the search, and seconds; ``last`` is
+    what it was given last.
+    """
+
+    last: Sequence[Chunk] = ()
 
     def reset(self) -> None:
         """Count from zero."""
@@ -54,6 +58,7 @@ class MeteredRunner(Runner):
         return counted
 
     def run(self, chunks: Sequence[Chunk], frames: int) -> list[Emission]:
+        self.last = chunks
         began = time.perf_counter()
         emissions = super().run(chunks, frames)
         self.seconds += time.perf_counter() - began
@@ -206,7 +211,7 @@ class EngineLoad:
         message = self._came[stream]
         self._came[stream] += 1
         segments = self._segments[stream]
-        segment, place = segments.position(message)
+        segment, _ = segments.position(message)
         begin, start = segments.begin(segment), message * self._message
         end = start + self._message
         commands: list[Command] = []

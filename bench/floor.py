@@ -2,14 +2,15 @@
 
 Both rates are measured, on random numbers. What is counted is the formulation that the engine uses, from the
 configuration alone: weights once for each step; for each stream its memory once in and what is new of it once out; and
-what each matrix product of the encoder reads and writes. A step that keeps everything else in caches and never waits
-would take just that long. Knows nothing of how steps are run.
+the frames in and out of each module of the encoder. A step that keeps everything else in caches and never waits would
+take just that long. Knows nothing of how steps are run.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -39,8 +40,8 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     """A large copy within the device, and a large matrix product of this type."""
     source = torch.rand(_COPY_BYTES[device.type] // 4, device=device)
     target = torch.empty_like(source)
-    bandwidth = 2 * source.nbytes / seconds_of(lambda: target.copy_(source), device)
-    del source, target
+    bandwidth = 2 * source.nbytes / seconds_of(partial(target.copy_, source), device)
+    del source, target  # there may be little room
     size = _MATRIX[device.type]
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     product = torch.empty_like(left)
@@ -137,7 +138,5 @@ def _row_bytes(config: FastConformerConfig, geometry: Geometry, frames: int, ite
     memory = encoder.layers * size * (encoder.left + frames + 2 * (encoder.kernel - 1)) * item
     memory += 2 * (2 * transducer.layers + 1) * transducer.hidden * item
     samples = 4 * (geometry.chunk_samples(frames) + 2 * geometry.tail_samples)
-    # What the products of a layer read and write: two feed-forwards; query, absorbed query, mix, values and output;
-    # two pointwise convolutions.
-    products = 2 * 2 * (size + encoder.intermediate) + (2 + 2 + 4 * encoder.heads + 2) * size + (3 + 2) * size
-    return memory + samples + frames * encoder.layers * products * item
+    # Two feed-forwards, attention and convolution of each layer: frames in and out.
+    return memory + samples + frames * encoder.layers * 4 * 2 * size * item

@@ -21,11 +21,14 @@ LATE_SHARE: Final = 0.01
 DRIFT: Final = 0.05
 """Of a period: how much later chunks may be in the second half of a run than in the first, or a queue is growing."""
 
+WARM_SEC: Final = 0.4
+"""Streams that have just begun need a little more than others."""
+
 Timer = Callable[[], float]
 
 
 class Load(Protocol):
-    """Streams that speak to something. ``counts_delivery``: whether the thread that steps also pays for what comes in."""
+    """Streams that speak to something. ``counts_delivery``: whether the thread that steps pays for messages, too."""
 
     streams: int
     counts_delivery: bool
@@ -54,15 +57,15 @@ class Schedule:
     @classmethod
     def of(cls, period: float, interval: float, seconds: float) -> Schedule:
         """A schedule that counts about ``seconds``, but at least four periods."""
-        warm = 2 * period
+        warm = max(2 * period, WARM_SEC)
         return cls(period, interval, warm, warm + max(seconds, 4 * period) + period)
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
     """What came of a run. ``p50`` and ``p99``: seconds from a chunk's last message to the end of the step that took it;
-    infinite if it was not taken. ``busy``: share of the time in which there was something to do. ``batch``: chunks of
-    a step, and ``step``: its seconds, both in the median chunk's view. ``delivery``: share of the time for messages.
+    infinite if it was not taken. ``batch``: chunks of a step, and ``step``: its seconds, both in the median chunk's
+    view. ``seconds``: the whole run, of which ``busy`` with something to do, and ``delivering`` messages.
     """
 
     streams: int
@@ -74,8 +77,9 @@ class Played:
     steps: int
     batch: int
     step: float
+    seconds: float
     busy: float
-    delivery: float
+    delivering: float
 
     @property
     def holds(self) -> bool:
@@ -98,8 +102,9 @@ class Played:
             "steps": self.steps,
             "batch": self.batch,
             "step_ms": milliseconds(self.step),
+            "seconds": round(self.seconds, 3),
             "busy": round(self.busy, 3),
-            "delivery": round(self.delivery, 3),
+            "delivering": round(self.delivering, 3),
         }
 
 
@@ -186,8 +191,9 @@ def _played(
         steps=len(batches),
         batch=batch,
         step=step,
-        busy=1 - idle / now if now else 0.0,
-        delivery=delivering / now if now else 0.0,
+        seconds=now,
+        busy=now - idle,
+        delivering=delivering,
     )
 
 
@@ -286,7 +292,7 @@ class ModelledLoad:
 
 
 def predict(schedule: Schedule, most_streams: int, most: int, seconds: Callable[[int], float]) -> int:
-    """How many streams are to be expected if a step of a batch takes ``seconds``, and batches are of ``most`` at most."""
+    """How many streams are to be expected if a step of a batch takes ``seconds``; ``most``: of the largest batch."""
     messages = round(schedule.period / schedule.interval)
 
     def run(streams: int) -> Played:

@@ -27,18 +27,21 @@ class Phases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A figure, the most it may be, and the most it should be."""
+    """A figure, the most it may be, and the most it should be; or the least, where ``at_least``."""
 
     name: str
     value: float | None
     target: float
     aim: float | None = None
     unit: str = ""
+    at_least: bool = False
 
     @property
     def passed(self) -> bool:
         """A figure that could not be measured does not pass."""
-        return self.value is not None and self.value <= self.target
+        if self.value is None:
+            return False
+        return self.value >= self.target if self.at_least else self.value <= self.target
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
@@ -73,7 +76,7 @@ def print_checks(checks: Sequence[Check]) -> None:
         (
             check.name,
             figure(check.value, check.unit, digits(check)),
-            figure(check.target, check.unit, digits(check)),
+            f"{'at least ' if check.at_least else ''}{figure(check.target, check.unit, digits(check))}",
             figure(check.aim, check.unit, digits(check)),
             "pass" if check.passed else "FAIL",
         )

@@ -45,7 +45,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, record: bool
 
 
 def host_seconds(work: Callable[[], object]) -> float:
-    """Seconds on the clock, the median of some repetitions, fewer of what takes long; ``work`` must wait for its end."""
+    """Seconds on the clock, the median of some repetitions, fewer of what takes long; ``work`` waits for its end."""
     work()
     times: list[float] = []
     while len(times) < 3 or (len(times) < _REPEATS and sum(times) < _PATIENCE_SEC):

@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from stream_server.engine.moonshine.asset import find_assets  # noqa: E402
-from stream_server.engine.moonshine.request import Hypothesis, Request  # noqa: E402
-from stream_server.engine.moonshine.tensor.bucket import DeviceSettings  # noqa: E402
-from stream_server.engine.moonshine.tensor.model import TensorModel  # noqa: E402
-from tests.support.speech import recording  # noqa: E402
+from stream_server.engine.moonshine.asset import find_assets
+from stream_server.engine.moonshine.request import Hypothesis, Request
+from stream_server.engine.moonshine.tensor.bucket import DeviceSettings
+from stream_server.engine.moonshine.tensor.model import TensorModel
+from tests.support.speech import recording
 
 pytestmark = [
     pytest.mark.gpu,

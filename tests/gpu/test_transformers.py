@@ -10,12 +10,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.transformers.family import load_model  # noqa: E402
-from stream_server.engine.transformers.reading import Request  # noqa: E402
-from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
-from tests.engine.transformers import tiny  # noqa: E402
-from tests.support.speech import recording  # noqa: E402
-from tests.support.whisper import whisper_checkpoint  # noqa: E402
+from stream_server.engine.transformers.family import load_model
+from stream_server.engine.transformers.reading import Request
+from stream_server.engine.transformers.setting import TransformersSettings
+from tests.engine.transformers import tiny
+from tests.support.speech import recording
+from tests.support.whisper import whisper_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,

@@ -113,18 +113,10 @@ class Row:
         for choice, logprob in zip(choices, logprobs, strict=True):
             used += 1
             self._accept(choice, logprob)
-            missed = self.pending[used:]
-            if self.done or missed[:1] != [choice]:
+            if self.done or self.pending[used : used + 1] != [choice]:
                 break
         self.pending, self.first = [choice], 0
-        if not self.done:
-            self.pending += self.foresee(choice, missed)[: self.cap - len(self.tokens) - 1]
         return used
-
-    def foresee(self, choice: int, missed: Sequence[int]) -> Sequence[int]:
-        """What may follow a choice that was made where `missed` had been foreseen: nothing, unless a backend finds it
-        worth its while to guess."""
-        return ()
 
     def _accept(self, token: int, logprob: float) -> None:
         if token == END:

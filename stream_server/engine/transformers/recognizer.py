@@ -65,6 +65,7 @@ class _Progress:
     tokens: tuple[int, ...] = ()  # committed
     logprobs: tuple[float, ...] = ()  # of the committed tokens, as they were when committed
     words: int = 0  # committed
+    born: tuple[int, ...] = ()  # how many samples there were when a word first stood at each place
     language: str = ""  # in which they were committed
     draft: tuple[int, ...] = ()  # the last reading
     history: tuple[Decode, ...] = ()
@@ -183,10 +184,12 @@ class TransformersRecognizer:
     def _commit(self, state: _Progress, attempt: _Attempt, *, may_commit: bool) -> _Progress:
         tokens, logprobs = attempt.reading.tokens, attempt.logprobs
         groups = self._vocabulary.group(tokens)
+        samples = len(attempt.task.audio)
+        born = state.born + (samples,) * (len(groups) - len(state.born))
         decode = Decode(
             tuple(tokens[first:last] for _, first, last in groups),
             tuple(min(logprobs[first:last]) for _, first, last in groups),
-            (0.0,) * len(groups),
+            tuple((samples - then) / SAMPLE_RATE for then in born[: len(groups)]),
         )
         settings = self._settings.commitment
         history = (*state.history, decode)[-settings.memory :]
@@ -200,6 +203,7 @@ class TransformersRecognizer:
             tokens=tokens[:end],
             logprobs=logprobs[:end],
             words=words,
+            born=born,
             language=attempt.reading.language,
             history=history,
         )

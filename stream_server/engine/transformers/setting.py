@@ -33,7 +33,7 @@ class TransformersSettings:
     ``tokens_per_sec``: at most so many tokens for each second of audio, and ``least_tokens`` besides, so that a decoder
     that does not end is stopped. ``keyterm_tokens``: at most so many tokens of key terms are put before the text;
     a reading with key terms whose mean log-probability is below ``keyterm_doubt`` is compared with one without.
-    ``commitment``: see `commitment.py`; words have no age here, so it never decays.
+    ``commitment``: see `commitment.py`; the age of a word is how long ago one first stood in its place.
     """
 
     languages: tuple[str, ...] = ()
@@ -46,5 +46,5 @@ class TransformersSettings:
     least_tokens: int = 16
     keyterm_tokens: int = 100
     keyterm_doubt: float = -0.5
-    commitment: CommitmentSettings = field(default_factory=lambda: CommitmentSettings(evidence=3.0, decay=0.0))
+    commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     silence: SilenceSettings = field(default_factory=SilenceSettings)

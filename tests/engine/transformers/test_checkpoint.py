@@ -13,11 +13,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file, save_file
 
-from stream_server.engine.hub import CheckpointError  # noqa: E402
-from stream_server.engine.transformers.recognizer import load_transformers_recognizer  # noqa: E402
-from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
+from stream_server.engine.hub import CheckpointError
+from stream_server.engine.transformers.recognizer import load_transformers_recognizer
+from stream_server.engine.transformers.setting import TransformersSettings
 
 SETTINGS = TransformersSettings()
 

@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.transformers.family import load_model  # noqa: E402
-from stream_server.engine.transformers.reading import Reading, Request, SegmentModel  # noqa: E402
-from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
-from tests.engine.transformers.conftest import KINDS  # noqa: E402
-from tests.engine.transformers.tiny import noise  # noqa: E402
+from stream_server.engine.transformers.family import load_model
+from stream_server.engine.transformers.reading import Reading, Request, SegmentModel
+from stream_server.engine.transformers.setting import TransformersSettings
+from tests.engine.transformers.conftest import KINDS
+from tests.engine.transformers.tiny import noise
 
 CLIPS = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 0.7, 0.01, 1.2))]
 

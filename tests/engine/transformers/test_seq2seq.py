@@ -11,12 +11,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.transformers.checkpoint import Checkpoint  # noqa: E402
-from stream_server.engine.transformers.family import load_model  # noqa: E402
-from stream_server.engine.transformers.reading import Request  # noqa: E402
-from stream_server.engine.transformers.seq2seq import Seq2SeqModel  # noqa: E402
-from stream_server.engine.transformers.setting import TransformersSettings  # noqa: E402
-from tests.engine.transformers.tiny import noise  # noqa: E402
+from stream_server.engine.transformers.checkpoint import Checkpoint
+from stream_server.engine.transformers.family import load_model
+from stream_server.engine.transformers.reading import Request
+from stream_server.engine.transformers.seq2seq import Seq2SeqModel
+from stream_server.engine.transformers.setting import TransformersSettings
+from tests.engine.transformers.tiny import noise
 
 CLIPS = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 0.7, 1.2))]
 Loaded = tuple[Checkpoint, Seq2SeqModel]

@@ -46,8 +46,8 @@ def smallest(sizes: Sequence[int], need: int) -> int:
 
 
 def room_of(samples: int, settings: DeviceSettings) -> Shape:
-    """What clips of so many samples need, unless a prefix is longer than they may be: the start, the tokens, those that
-    are read before the host notices the end, the last of which goes where padding goes."""
+    """What clips of so many samples need, unless a prefix is longer than they may be: room for the start, the tokens,
+    and those that are read before the host notices the end."""
     return Shape(count_frames(samples), token_cap(samples) + 1 + settings.steps)
 
 

@@ -99,11 +99,11 @@ class Decoder:
 
     def read(self, ids: Tensor, start: Tensor, memory: Memory) -> Tensor:
         """Read `ids [clips, t]` at positions `start [clips]` and on; returns what their successors are chosen by,
-        `[clips, t, 288]`. The last position of the cache takes what goes beyond it, which is padding."""
+        `[clips, t, 288]`."""
         count, width = ids.shape
         room, frames = memory.looks.shape[2:]
         device = ids.device
-        position = (start[:, None] + torch.arange(width, device=device)).clamp_max(room - 1)
+        position = start[:, None] + torch.arange(width, device=device)
         seen = (torch.arange(room, device=device) <= position[..., None])[:, None]
         heard = (torch.arange(frames, device=device) < memory.frames[:, None])[:, None, None]
         turns = self._turns[position][:, :, None, None]

@@ -23,9 +23,10 @@ from stream_server.engine.moonshine.request import (
     MINIMUM_SAMPLES,
     Hypothesis,
     Request,
+    Row,
     clip_of,
 )
-from stream_server.engine.moonshine.tensor.batch import Batch, Clip, record
+from stream_server.engine.moonshine.tensor.batch import Batch, record
 from stream_server.engine.moonshine.tensor.bucket import DeviceSettings, Shape, lengths, room_of, smallest
 from stream_server.engine.moonshine.tensor.capture import Captures
 from stream_server.engine.moonshine.tensor.decoder import Decoder, Memory
@@ -61,7 +62,7 @@ class TensorModel:
         for part in range(parts):
             # Neighbours in length, in parts of equal size.
             chosen = order[part * len(order) // parts : (part + 1) * len(order) // parts]
-            rows = [Clip(requests[index], count_frames(len(clips[index]))) for index in chosen]
+            rows = [Row(requests[index], count_frames(len(clips[index]))) for index in chosen]
             found |= zip(chosen, self._decode(rows, [clips[index] for index in chosen]), strict=True)
         return [found[index] for index in range(len(requests))]
 
@@ -85,7 +86,7 @@ class TensorModel:
             for count in settings.clips:
                 record(self._decoder, self._captures, settings, memory.part(count))
 
-    def _decode(self, rows: Sequence[Clip], clips: Sequence[NDArray[np.float32]]) -> list[Hypothesis]:
+    def _decode(self, rows: Sequence[Row], clips: Sequence[NDArray[np.float32]]) -> list[Hypothesis]:
         """Rows and their clips, the longest first."""
         shape = room_of(self._padded(len(clips[0])), self._settings)
         widest = max(len(row.pending) for row in rows)

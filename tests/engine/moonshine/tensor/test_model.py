@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from stream_server.engine.moonshine.asset import Assets  # noqa: E402
-from stream_server.engine.moonshine.model import Model  # noqa: E402
-from stream_server.engine.moonshine.request import MAXIMUM_SAMPLES, Hypothesis, Request  # noqa: E402
-from stream_server.engine.moonshine.tensor.bucket import DeviceSettings  # noqa: E402
-from stream_server.engine.moonshine.tensor.model import TensorModel  # noqa: E402
-from stream_server.engine.moonshine.tokenizer import END, Tokenizer  # noqa: E402
-from tests.engine.moonshine.conftest import Excerpt  # noqa: E402
+from stream_server.engine.moonshine.asset import Assets
+from stream_server.engine.moonshine.model import Model
+from stream_server.engine.moonshine.request import MAXIMUM_SAMPLES, Hypothesis, Request
+from stream_server.engine.moonshine.tensor.bucket import DeviceSettings
+from stream_server.engine.moonshine.tensor.model import TensorModel
+from stream_server.engine.moonshine.tokenizer import END, Tokenizer
+from tests.engine.moonshine.conftest import Excerpt
 
 Audio = NDArray[np.float32]
 SETTINGS = DeviceSettings(clips=(1, 2, 6), encoded=(1, 4), seconds=(2, 5), widths=(1, 16), steps=3)

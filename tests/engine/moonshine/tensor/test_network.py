@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from stream_server.engine.moonshine.architecture import LAYERS, count_frames  # noqa: E402
-from stream_server.engine.moonshine.asset import Assets  # noqa: E402
-from stream_server.engine.moonshine.tensor.decoder import Decoder, Memory  # noqa: E402
-from stream_server.engine.moonshine.tensor.encoder import Encoder  # noqa: E402
-from stream_server.engine.moonshine.tokenizer import START  # noqa: E402
-from stream_server.engine.moonshine.weight import Weights, load_weights  # noqa: E402
-from tests.engine.moonshine.conftest import Excerpt  # noqa: E402
+from stream_server.engine.moonshine.architecture import LAYERS, count_frames
+from stream_server.engine.moonshine.asset import Assets
+from stream_server.engine.moonshine.tensor.decoder import Decoder, Memory
+from stream_server.engine.moonshine.tensor.encoder import Encoder
+from stream_server.engine.moonshine.tokenizer import START
+from stream_server.engine.moonshine.weight import Weights, load_weights
+from tests.engine.moonshine.conftest import Excerpt
 
 CPU = torch.device("cpu")
 IDS = [START, 739, 471, 278, 1900, 310]

@@ -6,14 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from stream_server.engine.moonshine.asset import find_assets  # noqa: E402
-from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings  # noqa: E402
-from stream_server.engine.moonshine.tensor.bucket import DeviceSettings  # noqa: E402
-from stream_server.engine.moonshine.tensor.recognizer import load_moonshine_torch  # noqa: E402
-from stream_server.engine.recognizer import Kind, Task  # noqa: E402
-from stream_server.engine.slots import Slot  # noqa: E402
-from stream_server.engine.work import SAMPLE_RATE, StreamOptions  # noqa: E402
-from tests.support.speech import recording  # noqa: E402
+from stream_server.engine.moonshine.asset import find_assets
+from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
+from stream_server.engine.moonshine.tensor.bucket import DeviceSettings
+from stream_server.engine.moonshine.tensor.recognizer import load_moonshine_torch
+from stream_server.engine.recognizer import Kind, Task
+from stream_server.engine.slots import Slot
+from stream_server.engine.work import SAMPLE_RATE, StreamOptions
+from tests.support.speech import recording
 
 SPEECH = recording("two_cities.wav")[: 4 * SAMPLE_RATE]
 SETTINGS = MoonshineSettings(device=DeviceSettings(clips=(2, 4), encoded=(2, 4), seconds=(2, 4)))
