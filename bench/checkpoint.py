@@ -330,10 +330,14 @@ def _set_gate(model: FastConformer) -> None:
 
 
 def _standardize(layer: torch.nn.Linear, outputs: Tensor, deviation: float = 1.0) -> Tensor:
-    """Change the layer so that ``outputs`` [..., n] would have had mean 0 and this deviation; returns them so."""
-    flat = outputs.flatten(0, -2).float()
-    mean, scale = flat.mean(dim=0), deviation / flat.std(dim=0).clamp(min=1e-6)
-    weight, bias = layer.weight.float() * scale[:, None], (layer.bias.float() - mean) * scale
+    """Change the layer so that ``outputs`` [..., n] would have had median 0 and this deviation; returns them so.
+
+    By quantiles: a few frames are nothing like the others, those at the begin of a segment above all.
+    """
+    ordered = outputs.flatten(0, -2).float().sort(dim=0).values
+    low, middle, high = (ordered[int(len(ordered) * share)] for share in (0.16, 0.5, 0.84))
+    scale = deviation / ((high - low) / 2).clamp(min=1e-6)
+    weight, bias = layer.weight.float() * scale[:, None], (layer.bias.float() - middle) * scale
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
-    return ((outputs - mean) * scale).to(outputs.dtype)
+    return ((outputs - middle) * scale).to(outputs.dtype)

@@ -20,6 +20,7 @@ from stream_server.engine.fastconformer.settings import FastConformerSettings, K
 from stream_server.engine.moonshine.recognizer import MoonshineSettings
 from stream_server.engine.recognizer import RecognizerInfo
 from stream_server.engine.registry import RecognizerSettings
+from stream_server.engine.transformers.setting import TransformersSettings
 from stream_server.engine.work import SAMPLE_RATE
 
 PREFIX = "STREAM_SERVER_"
@@ -63,6 +64,8 @@ class Settings(BaseModel):
 
     model: str = "moonshine-tiny"
     """A name that the command ``models`` lists, a folder with a checkpoint, or a repository of the Hugging Face hub."""
+    model_languages: Names = ()
+    """What a model of the hub speaks, where its checkpoint does not say; without, such a model is taken for English."""
     device: str = "auto"
     """Where the model runs: ``auto`` is the first GPU that can be used, else the CPU."""
     graph_memory: int = Field(8 * 2**30, ge=0)
@@ -136,4 +139,5 @@ class Settings(BaseModel):
             fastconformer=FastConformerSettings(
                 graph_bytes=self.graph_memory, keyterms=KeytermSettings(bonus=self.keyterm_bonus)
             ),
+            transformers=TransformersSettings(languages=self.model_languages),
         )

@@ -67,9 +67,7 @@ class Transcriber:
         init = Init(language=language, partials=False, chunk_size_sec=LONGEST_CHUNK_SEC)
         config = negotiate(init, self._engine.info, (self._vad.name,))
         config = replace(config, audio=AudioFormat("float32", SAMPLE_RATE, 1))
-        session = Session(
-            path.name, config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic()
-        )
+        session = Session(path.name, config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic())
         results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         stream = self._engine.open(replace(config.stream_options(), priority=Priority.BATCH), results.put)
         run = _Run(session, stream, results, self._vad)

@@ -74,7 +74,7 @@ LAYERS = (
         pure=True,
     ),
     Layer((f"{ENGINE}.moonshine.tensor",), (ENGINE,), ("numpy", "torch")),
-    Layer((f"{ENGINE}.transformers",), (ENGINE,), ("numpy", "safetensors", "tokenizers", "torch", "transformers")),
+    Layer((f"{ENGINE}.transformers",), (ENGINE,), ("huggingface_hub", "numpy", "torch", "transformers")),
     # The session is a state machine: it sees the engine's values, never the engine.
     Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES), ("numpy",), pure=True),
     Layer(RULES, (PROTOCOL,), pure=True),

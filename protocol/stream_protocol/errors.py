@@ -61,7 +61,9 @@ ERROR_TABLE: dict[ErrorCode, ErrorRule] = {
     ),
     ErrorCode.SESSION_NOT_FOUND: ErrorRule(4010, 404, "the session to resume is unknown or its window has passed"),
     ErrorCode.SESSION_REPLACED: ErrorRule(4011, 409, "the session was resumed by another connection"),
-    ErrorCode.SERVER_DRAINING: ErrorRule(1012, 503, "the server is shutting down, or its engine has failed; connect again, or to another server"),
+    ErrorCode.SERVER_DRAINING: ErrorRule(
+        1012, 503, "the server is shutting down, or its engine has failed; connect again, or to another server"
+    ),
     ErrorCode.INTERNAL_ERROR: ErrorRule(1011, 500, "our fault; the message holds the session id to report"),
 }
 

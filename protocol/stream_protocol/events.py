@@ -168,7 +168,7 @@ class FinalSegment:
     confidence: float
     """From 0 to 1; 0 where the text is empty."""
     words: tuple[Word, ...] | None = None
-    """The words of `text` in order; left out when `words` is false."""
+    """The words of `text` in order; left out when `words` is false, or the model cannot say where they lie."""
     speaker: str | None = None
     """Who spoke, where the server tells speakers apart."""
     latency_ms: float

@@ -20,8 +20,8 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 """Of weights in several files: which tensor is in which."""
 
-PATTERNS = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
-"""Configuration, vocabulary and one copy of the weights: many repositories hold them in other formats too."""
+PATTERNS = ("README.md", "*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
+"""The model card, configuration, vocabulary and one copy of the weights: many hold these in other formats too."""
 
 HUB_TIMEOUT_SEC = 10.0
 """After that long without an answer of the hub, what is in the cache has to do."""

@@ -98,7 +98,7 @@ class Hypothesis:
     """What the recognizer makes of a segment so far.
 
     The first ``stable_chars`` characters of ``text`` are a prefix of every later hypothesis of the segment. ``words``
-    is None where no word times were asked for or it is not final.
+    is None where no word times were asked for, the model has none, or it is not final.
     """
 
     text: str

@@ -14,10 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from stream_server.engine.commitment import CommitmentSettings, Decode, committed_words
 from stream_server.engine.moonshine.alignment import align_words
 from stream_server.engine.moonshine.architecture import HOP
 from stream_server.engine.moonshine.asset import Assets
-from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode, committed_words
 from stream_server.engine.moonshine.model import Model
 from stream_server.engine.moonshine.phantom import PhantomSettings, is_phantom, is_stock_phrase
 from stream_server.engine.moonshine.request import Backend, Request

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.engine.moonshine.repetition import find_loop
 from stream_server.engine.moonshine.tokenizer import END, START
+from stream_server.engine.repetition import find_loop
 
 SAMPLE_RATE = 16000
 MINIMUM_SAMPLES = 4000

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stream_server.engine.commitment import Decode, committed_words
 from stream_server.engine.fault import device_faults
-from stream_server.engine.moonshine.commitment import Decode, committed_words
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.transformers.family import load_model

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stream_server.engine.moonshine.repetition import find_loop
+from stream_server.engine.repetition import find_loop
 from stream_server.engine.transformers.alignment import align_tokens
 from stream_server.engine.transformers.checkpoint import Checkpoint, pad_short
 from stream_server.engine.transformers.prompt import Prompt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stream_server.engine.moonshine.commitment import CommitmentSettings
+from stream_server.engine.commitment import CommitmentSettings
 from stream_server.engine.work import SAMPLE_RATE
 
 

@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stream_server.engine.fastconformer.encoder import FastConformer  # noqa: E402
-from stream_server.engine.fastconformer.state import Rows, State  # noqa: E402
-from tests.engine.fastconformer.oracle import (  # noqa: E402
+from stream_server.engine.fastconformer.encoder import FastConformer
+from stream_server.engine.fastconformer.state import Rows, State
+from tests.engine.fastconformer.oracle import (
     CASES,
     FAMILIES,
     Pair,

@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 transformers = pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.fastconformer.configuration import EncoderConfig, FeatureConfig  # noqa: E402
-from stream_server.engine.fastconformer.feature import Features, count_frames, mel_filters  # noqa: E402
-from stream_server.engine.fastconformer.geometry import Geometry  # noqa: E402
-from tests.engine.fastconformer.oracle import FAMILIES, Pair, cut, load_pair, noise  # noqa: E402
+from stream_server.engine.fastconformer.configuration import EncoderConfig, FeatureConfig
+from stream_server.engine.fastconformer.feature import Features, count_frames, mel_filters
+from stream_server.engine.fastconformer.geometry import Geometry
+from tests.engine.fastconformer.oracle import FAMILIES, Pair, cut, load_pair, noise
 
 USUAL = (1, 2, 7, 14)
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stream_server.engine.fastconformer.configuration import TransducerConfig  # noqa: E402
-from stream_server.engine.fastconformer.keyterm import (  # noqa: E402
+from stream_server.engine.fastconformer.configuration import TransducerConfig
+from stream_server.engine.fastconformer.keyterm import (
     ROOT,
     KeytermAutomaton,
     KeytermLimitError,
     KeytermSettings,
     KeytermTable,
 )
-from stream_server.engine.fastconformer.transducer import (  # noqa: E402
+from stream_server.engine.fastconformer.transducer import (
     Emissions,
     GreedySearch,
     Joint,

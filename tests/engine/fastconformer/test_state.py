@@ -6,15 +6,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stream_server.engine.fastconformer.configuration import (  # noqa: E402
+from stream_server.engine.fastconformer.configuration import (
     EncoderConfig,
     FastConformerConfig,
     FeatureConfig,
     TransducerConfig,
 )
-from stream_server.engine.fastconformer.state import Rows, State, Update  # noqa: E402
+from stream_server.engine.fastconformer.state import Rows, State, Update
 
 CPU = torch.device("cpu")
 

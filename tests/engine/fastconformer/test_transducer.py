@@ -10,18 +10,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 transformers = pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from stream_server.engine.fastconformer.configuration import TransducerConfig, read_config  # noqa: E402
-from stream_server.engine.fastconformer.keyterm import KeytermRows, KeytermSettings, KeytermTable  # noqa: E402
-from stream_server.engine.fastconformer.transducer import (  # noqa: E402
+from stream_server.engine.fastconformer.configuration import TransducerConfig, read_config
+from stream_server.engine.fastconformer.keyterm import KeytermRows, KeytermSettings, KeytermTable
+from stream_server.engine.fastconformer.transducer import (
     GreedySearch,
     Joint,
     Predictor,
     SearchState,
 )
-from tests.support.checkpoint import make_checkpoint  # noqa: E402
+from tests.support.checkpoint import make_checkpoint
 
 CLASSES = {
     "nemotron_asr_streaming": transformers.NemotronAsrStreamingForRNNT,

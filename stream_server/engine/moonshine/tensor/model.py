@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stream_server.engine.fault import device_faults
 from stream_server.engine.moonshine.architecture import count_frames
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.request import (
@@ -52,6 +53,7 @@ class TensorModel:
         self._captures = Captures(self._device)
         self._held: dict[Shape, Memory] = {}
 
+    @device_faults()
     @torch.inference_mode()
     def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         """See `Backend`. A clip's result depends on its company only in the last bits of its probabilities."""
@@ -66,6 +68,7 @@ class TensorModel:
             found |= zip(chosen, self._decode(rows, [clips[index] for index in chosen]), strict=True)
         return [found[index] for index in range(len(requests))]
 
+    @device_faults()
     @torch.inference_mode()
     def warm_up(self, longest: int, clips: int) -> None:
         """Take the memory and capture the graphs for clips of up to so many samples; then decode silence."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.engine.moonshine.repetition import find_loop
+from stream_server.engine.repetition import find_loop
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.engine.moonshine.commitment import CommitmentSettings, Decode, committed_words
+from stream_server.engine.commitment import CommitmentSettings, Decode, committed_words
 
 SETTINGS = CommitmentSettings(hold_back=1, agreement=2, evidence=4.0, decay=1.0, patience=1.0, least=0.5, memory=4)
 SURE, DOUBTFUL = math.log(0.95), math.log(0.3)
