@@ -35,9 +35,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     above.legend(fontsize=8, loc="lower right")
     begins = [0.0] * len(names)
     for part in PARTS:
-        values = [_part(chunk["step"], part) for chunk in chunks.values()]
-        below.barh(names, values, left=begins, label=part)
-        begins = [begin + value for begin, value in zip(begins, values, strict=True)]
+        lengths = [_part(chunk["step"], part) for chunk in chunks.values()]
+        below.barh(names, lengths, left=begins, label=part)
+        begins = [begin + length for begin, length in zip(begins, lengths, strict=True)]
     floors = [(chunk["floor"] or {}).get("step_ms") for chunk in chunks.values()]
     for row, floor in enumerate(floors):
         if floor is not None:

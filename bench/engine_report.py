@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from bench import machine
-from bench.checkpoint import STAYING
+from bench.calibration import STAYING
 from bench.engine_suite import Findings
 from bench.report import Check, figure, out, print_checks, print_table
 
@@ -113,10 +113,10 @@ def _print_splits(findings: Findings) -> None:
     )  # fmt: skip
     print_table("A step, and its parts run alone", headings, rows)
     assert findings.rates is not None
-    rates = findings.rates.to_dict()
+    measured = findings.rates.to_dict()
     out.print(
-        f"measured on this device: {rates['gigabytes_per_sec']} GB/s copied (read and written),"
-        f" {rates['teraflops']} TFLOP/s in a matrix product",
+        f"measured on this device: {measured['gigabytes_per_sec']} GB/s copied (read and written),"
+        f" {measured['teraflops']} TFLOP/s in a matrix product",
         soft_wrap=True,
     )
     out.print()

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import torch
 
-from bench.checkpoint import SIZES, Calibration, make_checkpoint
+from bench.calibration import Calibration
+from bench.checkpoint import SIZES, make_checkpoint
 from bench.driver import EngineLoad, MeteredRunner, RecognizerLoad
 from bench.floor import Cost, Rates, count, measure_rates
 from bench.realtime import Capacity, Played, Schedule, find_capacity, play, predict

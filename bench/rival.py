@@ -6,6 +6,7 @@ none waits for another, and what it has to copy is on the device already. Knows 
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import time
 import warnings
@@ -71,12 +72,12 @@ class Read:
 
 
 class Rival:
-    """The checkpoint in ``folder``, loaded by transformers."""
+    """A checkpoint, loaded by transformers."""
 
     def __init__(self, folder: Path, config: FastConformerConfig, speech: Speech, device: torch.device) -> None:
         """Raises RivalError: transformers is missing, too old, or does not take the checkpoint."""
         try:
-            import transformers
+            transformers: Any = importlib.import_module("transformers")
         except ImportError:
             raise RivalError("transformers is not installed") from None
         prompted = config.model_type == PROMPTED

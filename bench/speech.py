@@ -89,4 +89,5 @@ def _syllables(seconds: int = 40) -> Audio:
         loudness = random.uniform(0.2, 1.0) if random.random() < 0.8 else 0.01
         parts.append(loudness * voice * np.hanning(length))
     audio = np.concatenate(parts)
-    return (0.3 * audio / np.abs(audio).max()).astype(np.float32)
+    voiced: Audio = (0.3 * audio / np.abs(audio).max()).astype(np.float32)
+    return voiced

@@ -22,7 +22,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, record: bool
     if device.type != "cuda":
         return host_seconds(work)
     if record:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             work()
@@ -33,7 +33,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, record: bool
         work = graph.replay
     for _ in range(2):
         work()
-    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(_REPEATS)]
+    events = [(_event(), _event()) for _ in range(_REPEATS)]
     for begin, end in events:
         begin.record()
         work()
@@ -41,7 +41,13 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, record: bool
     torch.cuda.synchronize()
     if record:
         del kept
-    return median(begin.elapsed_time(end) for begin, end in events) / 1e3
+    taken: float = median(begin.elapsed_time(end) for begin, end in events)
+    return taken / 1e3
+
+
+def _event() -> torch.cuda.Event:
+    event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return event
 
 
 def host_seconds(work: Callable[[], object]) -> float:

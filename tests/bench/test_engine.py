@@ -42,7 +42,7 @@ def run_modelled(streams: int, schedule: Schedule, seconds: float, most: int) ->
 def test_a_stream_alone_waits_for_its_own_step() -> None:
     result = run_modelled(1, Schedule.of(0.5, 0.1, 5.0), 0.2, 1)
     assert result.holds
-    assert (result.p50, result.p99) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert [result.p50, result.p99] == pytest.approx([0.2, 0.2])
     assert result.chunks == 11  # both ends of the 5 s that count
     assert result.busy == pytest.approx(0.2 * (result.steps + 1), abs=0.21)
     assert result.to_dict()["p50_ms"] == 200.0
@@ -142,7 +142,8 @@ def test_both_loads_ask_for_the_same(chunk: int) -> None:
     for kind in (RecognizerLoad, EngineLoad):
         recognizer = Silent()
         load = kind(recognizer, speech, 3, chunk, StreamOptions("en", chunk_samples=chunk))  # type: ignore[arg-type]
-        due, done = 0, []
+        due = 0
+        done: list[tuple[int, int]] = []
         for _ in range(300):  # 24 s, in which every stream ends two segments
             for stream in range(3):
                 due += load.deliver(stream, 0.0)
@@ -237,7 +238,7 @@ def test_everything_on_tiny_weights(family: str, tmp_path: Path, capsys: pytest.
             capacity = chunk["capacity"][where]
             assert 0 <= capacity["streams"] <= 3
             assert len(capacity["tried"]) >= 1
-            assert 0 < chunk["tokens_per_sec"][where] < 10
+            assert 0 <= chunk["tokens_per_sec"][where] < 10
         step = chunk["step"]
         assert step["rows"] in (1, 2)
         assert step["rounds"] >= 1

@@ -1,4 +1,4 @@
-"""The streaming transducer on a CUDA device: captured steps against eager ones, memory, and the same text as on the CPU."""
+"""The streaming transducer on a card: captured steps against eager ones, memory, and the labels of the CPU."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_batched_equals_alone(pair: Pair) -> None:
         alone, end = pair.search(encoded[row : row + 1, :count], frames[row : row + 1], pair.begin(1), None, sure)
         assert read(emissions, row) == read(alone, 0)
         some = alone.tokens[0] >= 0
-        torch.testing.assert_close(emissions.logprobs[row][some], alone.logprobs[0][some])
+        torch.testing.assert_close(emissions.logprobs[row][some], alone.logprobs[0][some], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(state.predictor.memory[:, row], end.predictor.memory[:, 0])
 
 
