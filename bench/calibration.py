@@ -161,7 +161,7 @@ def _set_gate(model: FastConformer) -> None:
             for tensor in (weight_in, weight_past, bias_in, bias_past):
                 tensor[gates] = 0.0
             bias_in[gates] = torch.tensor([_GATE, -_GATE, 0.0, _GATE], device=device, dtype=bias_in.dtype)
-            weight_in[gates[2], unit] = _GATE
+            weight_in[2 * size + unit, unit] = _GATE
     put_out = math.tanh(1.0)
     outputs, frames, head = model.decoder.decoder_projector, model.encoder_projector, model.joint.head
     # What the joint network sees: the frame's unit if the sign is positive, its opposite if it is negative; whether the

@@ -45,6 +45,7 @@ TINY: Final[dict[str, Any]] = {
         "num_mel_bins": 16,
         "subsampling_conv_channels": 8,
     },
+    "vocab_size": 257,
     "decoder_hidden_size": 24,
     "prompt_intermediate_size": 40,
     "num_prompts": 128,
@@ -82,7 +83,7 @@ def make_checkpoint(
 
 def write_configuration(folder: Path, size: dict[str, Any], family: str) -> None:
     """Write all files of a checkpoint but the weights; ``size`` is one of ``SIZES``."""
-    vocabulary = VOCABULARY[family]
+    vocabulary = size.get("vocab_size", VOCABULARY[family])
     prompted = family == PROMPTED
     encoder = {
         "model_type": "nemotron_asr_streaming_encoder",

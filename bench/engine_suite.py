@@ -27,7 +27,7 @@ from bench.speech import Speech, load_speech
 from bench.split import Split, measure_split, whole_steps
 from stream_server.engine.fastconformer.configuration import read_config
 from stream_server.engine.fastconformer.keyterm import KeytermTable
-from stream_server.engine.fastconformer.loading import _allocate, load_model
+from stream_server.engine.fastconformer.loading import allocate, load_model
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.text import Vocabulary
@@ -110,7 +110,7 @@ class _Bench:
         config = self._config = read_config(folder)
         settings = replace(FastConformerSettings(), max_batch=plan.max_batch)
         model = load_model(config, folder, plan.device, self._dtype)
-        state, keyterms = _allocate(config, self._device, self._dtype, plan.max_streams, settings)
+        state, keyterms = allocate(config, self._device, self._dtype, plan.max_streams, settings)
         self._runner = MeteredRunner(model, state, keyterms, settings)
         self._recognizer = FastConformerRecognizer("bench", self._runner, Vocabulary.load(folder), settings)
         self._recognizer.warm_up()
@@ -259,6 +259,9 @@ def measure(plan: Plan, phases: Phases) -> Findings:
                 torch.cuda.empty_cache()  # what is free decides how many slots there are
         phases.begin("loading, and recording programs", 1)
         bench = _Bench(plan, folder, findings, phases)
+        # What has been loaded stays: looking through all of it for garbage would take a tenth of a second now and then.
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         out.print(f"ready with {budget.left:.0f} s left", style="dim")
         wants_rival = "transformers" in plan.parts
         if "capacity" in plan.parts:

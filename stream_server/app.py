@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import logging
 import uuid
@@ -100,11 +101,15 @@ async def drain(app: FastAPI) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which finishes what was heard before it closes sockets."""
+    """uvicorn's server, which finishes what was heard before it closes sockets.
+
+    ``owns_process``: nothing else runs beside it, so that it may tell the garbage collector what to leave alone.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self.app = app
+        self.owns_process = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends the server well, with exit status 0; a second one, of whatever kind, ends it now."""
@@ -114,6 +119,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self.owns_process:
+                # What is there now stays. Looking through it again and again stopped everything for 0.1 s at a time
+                # with torch and thousands of streams, which is longer than the shortest chunk.
+                gc.collect()
+                gc.freeze()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             logger.info("serving %s on http://%s:%d", self.app.state.service.engine.info.name, host, port)
 
@@ -149,7 +159,9 @@ def create_server(settings: Settings, recognizer: Recognizer | None = None) -> S
 
 def serve(settings: Settings) -> None:
     """Serve until a signal comes; the first one drains, the second one ends at once."""
-    create_server(settings).run()
+    server = create_server(settings)
+    server.owns_process = True
+    server.run()
 
 
 def _keys(settings: Settings) -> list[str]:

@@ -44,14 +44,16 @@ are awaited, and often the recognizer makes nothing yet of so little."""
 
 @dataclass(slots=True)
 class _Segment:
-    """Audio of one segment from ``start`` on, kept until its final has been decoded."""
+    """Audio of one segment from ``start`` on, kept until it is not needed any more: until the final has been decoded,
+    or, where every chunk is taken once, until its chunk has."""
 
     segment_id: int
     start: int
     origin: int  # where speech begins, relative to start: nothing is to be shown of what lies before
     chunk: int = 0  # length of a chunk; 0 for a recognizer of the segment kind
     follows: bool = False  # it goes on where the one before was cut
-    audio: Audio = field(default_factory=lambda: np.zeros(SAMPLE_RATE * 4, np.float32))
+    audio: Audio = field(default_factory=lambda: np.zeros(SAMPLE_RATE, np.float32))
+    forgotten: int = 0  # samples that are not in `audio` any more
     length: int = 0
     stepped: int = 0  # up to where steps are planned, relative to start
     shown: int = 0  # up to where partials are planned, relative to start
@@ -60,13 +62,20 @@ class _Segment:
     closed: bool = False
 
     def append(self, samples: Audio) -> None:
-        needed = self.length + len(samples)
+        held = self.length - self.forgotten
+        needed = held + len(samples)
         if needed > len(self.audio):
             grown = np.zeros(max(needed, 2 * len(self.audio)), np.float32)
-            grown[: self.length] = self.audio[: self.length]
+            grown[:held] = self.audio[:held]
             self.audio = grown
-        self.audio[self.length : needed] = samples
-        self.length = needed
+        self.audio[held:needed] = samples
+        self.length += len(samples)
+
+    def forget(self, end: int) -> None:
+        """The audio up to ``end``, relative to start, is not needed any more."""
+        held = self.length - end
+        self.audio[:held] = self.audio[end - self.forgotten : self.length - self.forgotten]
+        self.forgotten = end
 
 
 class Planner:
@@ -110,15 +119,19 @@ class Planner:
                 return []
 
     def audio(self, job: Job) -> Audio:
-        """The samples [start, end) of a job of this stream; a view that stays valid."""
+        """The samples [start, end) of a job of this stream; a view that is valid until the job has `finished`."""
         segment = self._segments[job.segment_id]
-        return segment.audio[job.start - segment.start : job.end - segment.start]
+        first = segment.start + segment.forgotten
+        return segment.audio[job.start - first : job.end - first]
 
     def finished(self, job: Job, *, has_text: bool) -> None:
         """The job has run, and the recognizer made something of it or not; after the final the audio is forgotten."""
-        self._segments[job.segment_id].has_text |= has_text
+        segment = self._segments[job.segment_id]
+        segment.has_text |= has_text
         if job.kind is Kind.FINAL:
             del self._segments[job.segment_id]
+        elif segment.chunk:
+            segment.forget(job.end - segment.start)
 
     def segment_start(self, job: Job) -> int:
         return self._segments[job.segment_id].start

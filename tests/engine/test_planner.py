@@ -106,6 +106,21 @@ def test_the_chunk_changes_with_the_next_segment_and_never_within_one() -> None:
     assert planner.follows(jobs[0])
 
 
+def test_what_a_streaming_model_has_heard_is_forgotten() -> None:
+    """Thousands of callers who speak without a pause must not fill the memory."""
+    planner = opened(SIZED, replace(OPTIONS, chunk_samples=1280), start=77)
+    (segment,) = planner._segments.values()
+    heard = []
+    for second in range(60):
+        for job in feed(planner, 77 + second * SAMPLE_RATE, 77 + (second + 1) * SAMPLE_RATE, 1600):
+            heard.append(planner.audio(job).copy())
+            planner.finished(job, has_text=True)
+        assert len(segment.audio) <= 2 * SAMPLE_RATE
+    (final,) = planner.apply(CloseSegment(77 + 60 * SAMPLE_RATE), 0.0)
+    heard.append(planner.audio(final))
+    assert np.array_equal(np.concatenate(heard), ramp(77, 77 + 60 * SAMPLE_RATE))
+
+
 def test_what_becomes_sure_at_the_end_is_stepped_before_the_final() -> None:
     """A final takes less than a chunk: that is what the model has room for."""
     planner = opened(SIZED, replace(OPTIONS, chunk_samples=1280))

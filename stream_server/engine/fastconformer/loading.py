@@ -34,7 +34,7 @@ def load_fastconformer(
     vocabulary = Vocabulary.load(folder)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_model(config, folder, device, dtype)
-    state, keyterms = _allocate(config, torch.device(device), dtype, max_streams, settings)
+    state, keyterms = allocate(config, torch.device(device), dtype, max_streams, settings)
     logger.info("%s on %s: %d streams of %.2f MB each", name, device, state.slots, state.bytes_per_stream / 1e6)
     return FastConformerRecognizer(name, Runner(model, state, keyterms, settings), vocabulary, settings)
 
@@ -49,7 +49,7 @@ def load_model(config: FastConformerConfig, folder: Path, device: str, dtype: to
     return model
 
 
-def _allocate(
+def allocate(
     config: FastConformerConfig,
     device: torch.device,
     dtype: torch.dtype,
