@@ -1,8 +1,8 @@
 """One step of the transducer at fixed shapes, recorded as CUDA graphs where there is a card.
 
 A step of a large model is a thousand small kernels, and launching them one by one takes longer than running them; a
-graph launches all at once. What goes in is one copy to the device, what comes out is one copy back; only a batch in which
-somebody speaks faster than a round of the search has room for is searched further, with a copy for each round.
+graph launches all at once. What goes in is one copy to the device, what comes out is one copy back; only a batch in
+which somebody speaks faster than a round of the search has room for is searched further, with a copy for each round.
 
 It knows no text, no segments and no callers, and not how batches are made.
 """
