@@ -72,9 +72,9 @@ class Task:
     """One stream's part of a step.
 
     ``audio`` is the segment from its start (segment kind) or the next chunk (streaming kind), [n] float32 at 16 kHz,
-    valid while the step lasts;
-    ``start`` is the position of its first sample. ``chunk``: the chunk length of the segment (streaming kind), the
-    same for all tasks of a step. ``follows``: the segment goes on where the one before was cut.
+    valid while the step lasts; ``start`` is the position of its first sample. ``chunk``: the chunk length of the
+    segment (streaming kind), the same for all tasks of a step. ``follows``: the segment goes on where the one before
+    was cut.
     """
 
     stream: Stream
