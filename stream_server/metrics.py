@@ -43,6 +43,7 @@ class _EngineCollector:
             ("busy_seconds", "Time the device was busy", statistics.busy_seconds),
             ("audio_seconds", "Audio decoded, repeats included", statistics.audio_seconds),
             ("thinned_jobs", "Partial decodes given up for want of time", engine.thinned),
+            ("late_chunks", "Chunks of a streaming model taken a second after they were due", engine.late),
             ("retried_batches", "Failed batches retried one by one", statistics.retried),
             ("failed_jobs", "Decodes that failed even alone", statistics.failed),
             ("stale_results", "Results whose caller had gone", statistics.stale),

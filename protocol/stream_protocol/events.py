@@ -20,7 +20,7 @@ class WarningCode(StrEnum):
     """What to know about; a newer server may have more of them."""
 
     BACKPRESSURE = "BACKPRESSURE"  # audio waits to be recognized: the sender is slowed down
-    DEGRADED = "DEGRADED"  # partials come less often than asked for
+    DEGRADED = "DEGRADED"  # partials come less often than asked for, or late
     DRAINING = "DRAINING"  # the server is shutting down; finish before the deadline
 
 

@@ -135,6 +135,11 @@ class Engine:
         return self._scheduler.coalesced + self._scheduler.expired
 
     @property
+    def late(self) -> int:
+        """Chunks of a streaming recognizer that were taken more than a second after they were due."""
+        return self._scheduler.late
+
+    @property
     def max_streams(self) -> int:
         """How many streams there may be at once."""
         return self._slots.size
@@ -259,6 +264,9 @@ class Engine:
         try:
             hypotheses = self._recognizer.step(tasks)
             assert len(hypotheses) == len(tasks), "a hypothesis for every task"
+            for outcome in hypotheses:
+                if isinstance(outcome, Exception):
+                    logger.error("the recognizer failed on a segment: %s", outcome)
             return list(hypotheses)
         except DeviceLostError:
             raise

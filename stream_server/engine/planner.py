@@ -35,7 +35,7 @@ FINAL_SLACK = 0.1
 """Seconds after which a final is due; orders finals among each other."""
 
 STEP_PATIENCE = 1.0
-"""Seconds that a droppable step may be late. Beyond it the server is overloaded, and showing less is what helps."""
+"""Seconds that a step may be late. Beyond it the server is overloaded, and showing less is what helps, where it can."""
 
 EARLY = tuple(round(seconds * SAMPLE_RATE) for seconds in (0.35, 0.6, 0.7))
 """Where, after speech begins, partials come besides the regular ones until there is something to show: the first words
@@ -91,8 +91,13 @@ class Planner:
 
     @property
     def backlog(self) -> int:
-        """Samples of closed segments whose final is still due: what the sender is ahead of the recognizer."""
-        return sum(segment.length for segment in self._segments.values() if segment.closed)
+        """What the sender is ahead of the recognizer, in samples: closed segments whose final is still due, and chunks
+        that are. Decodes of an open segment are no debt: later ones stand for earlier ones."""
+        return sum(
+            (segment.length if segment.closed else segment.stepped) - segment.forgotten
+            for segment in self._segments.values()
+            if segment.closed or segment.chunk
+        )
 
     def apply(self, command: Command, now: float) -> list[Job]:
         """Take a command of the session; returns the jobs that it makes due, in order."""
@@ -189,7 +194,10 @@ class Planner:
 
     def _job(self, segment: _Segment, kind: Kind, begin: int, end: int, now: float) -> Job:
         heard = max(now, self._opened_at + (segment.start + end) / SAMPLE_RATE)
-        interval = (self.options.partial_samples or self._info.step_samples) / SAMPLE_RATE
+        if segment.chunk:
+            interval = segment.chunk / SAMPLE_RATE
+        else:
+            interval = (self.options.partial_samples or self._info.step_samples) / SAMPLE_RATE
         job = Job(
             stream=self._stream,
             kind=kind,
@@ -200,5 +208,8 @@ class Planner:
             priority=self.options.priority,
             chunk=segment.chunk,
         )
-        may_expire = kind in (Kind.STEP, Kind.PREVIEW) and not segment.chunk and self.options.priority is Priority.LIVE
-        return replace(job, expires=job.deadline + STEP_PATIENCE) if may_expire else job
+        if self.options.priority is not Priority.LIVE:
+            return job
+        if segment.chunk:
+            return replace(job, overdue=job.deadline + STEP_PATIENCE)
+        return replace(job, expires=job.deadline + STEP_PATIENCE) if kind in (Kind.STEP, Kind.PREVIEW) else job

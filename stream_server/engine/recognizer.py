@@ -105,10 +105,11 @@ class Recognizer(Protocol):
         """Decode state for a new caller in this slot."""
         ...
 
-    def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+    def step(self, tasks: Sequence[Task]) -> Sequence[Hypothesis | Exception]:
         """Decode one batch, at most one task of a stream; the result of a task does not depend on the others.
 
-        Streams change only when the whole step succeeds, so that a failed batch can be retried one by one. A partial
+        A step that raises has changed no stream, so that the batch can be retried one by one. A task that failed alone,
+        or after its stream had changed, has its exception in place of a hypothesis, and is not retried. A partial
         hypothesis that says nothing new may be the same object as the last one of its stream: it is not delivered.
 
         Raises:

@@ -4,9 +4,10 @@ Rules
 - A stream's jobs run in the order in which they came, one at a time.
 - Across streams: LIVE before BATCH; then streams that wait for a final, then for a preview of one, then for a step,
   then for a partial; then the oldest deadline.
-- A batch holds jobs of one such class, so that no final waits for another caller's partial; or, for a streaming
-  recognizer, jobs of one chunk length, since there a final costs no more than a step. It is bounded in jobs and in
+- A batch holds jobs of one such class, so that no final waits for another caller's partial. It is bounded in jobs and in
   audio.
+- Chunks are different: one is as dear as another, a final no dearer than a step, so only their deadlines count, and a
+  batch holds chunks of one length. A class that went first would starve callers of another length.
 - A waiting partial is dropped when anything newer comes for its stream. A job that may be given up (``expires`` is set)
   is dropped at that time, or before it when it is past its deadline and something newer comes: what is shown late is
   not worth showing. So under load partials thin out by themselves; finals are never dropped.
@@ -27,8 +28,9 @@ from stream_server.engine.work import Priority
 class Job:
     """Decode the audio [start, end) of a segment of a stream.
 
-    Times are seconds of the engine's clock. ``deadline`` only orders jobs; at ``expires`` the job is given up.
-    ``chunk`` is the chunk length of the segment, 0 for a recognizer of the segment kind.
+    Times are seconds of the engine's clock. ``deadline`` only orders jobs; at ``expires`` the job is given up, and from
+    ``overdue`` on it is a sign of overload. ``chunk`` is the chunk length of the segment, 0 for a recognizer of the
+    segment kind.
     """
 
     stream: Hashable
@@ -40,6 +42,7 @@ class Job:
     priority: Priority = Priority.LIVE
     expires: float = math.inf
     chunk: int = 0
+    overdue: float = math.inf
 
     @property
     def samples(self) -> int:
@@ -59,12 +62,12 @@ class _Lane:
 
     def urgency(self) -> tuple[Priority, Kind, float]:
         """That of its most urgent job: what stands before a final is as urgent as the final."""
+        first = self.jobs[0]
         if len(self.jobs) == 1:  # nearly always, and this is asked of every stream in every step
-            job = self.jobs[0]
-            return job.priority, job.kind, job.deadline
+            return first.priority, Kind.STEP if first.chunk else first.kind, first.deadline
         return (
             min(job.priority for job in self.jobs),
-            min(job.kind for job in self.jobs),
+            Kind.STEP if first.chunk else min(job.kind for job in self.jobs),
             min(job.deadline for job in self.jobs),
         )
 
@@ -80,6 +83,7 @@ class Scheduler:
         self._lanes: dict[Hashable, _Lane] = {}
         self.coalesced = 0  # partials that were never run, because something newer came
         self.expired = 0  # jobs that were given up, because the server is overloaded
+        self.late = 0  # chunks that were taken long after they were due, for the same reason
         self._thinned: list[Hashable] = []
 
     @property
@@ -122,6 +126,9 @@ class Scheduler:
             samples += job.samples
             batch.append(lane.jobs.popleft())
             lane.running = True
+            if job.overdue <= now:
+                self.late += 1
+                self._thinned.append(job.stream)
         return batch
 
     def _expire(self, now: float) -> None:
@@ -138,7 +145,7 @@ class Scheduler:
             self._thinned.append(stream)
 
     def take_thinned(self) -> list[Hashable]:
-        """The streams that have lost jobs for want of time since the last call."""
+        """The streams that have lost jobs for want of time since the last call, or got them late."""
         taken, self._thinned = self._thinned, []
         return taken
 

@@ -129,7 +129,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """The server is overloaded: fewer partials come than were asked for."""
+    """The server is overloaded: fewer partials come than were asked for, or later."""
 
 
 @dataclass(frozen=True, slots=True)

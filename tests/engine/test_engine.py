@@ -394,6 +394,23 @@ def test_a_streaming_caller_that_fell_behind_catches_up() -> None:
     assert all(len(batch) == 3 for batch in recognizer.batches)
 
 
+def test_an_overloaded_streaming_engine_says_so_loses_nothing_and_holds_the_sender_back() -> None:
+    clock = Clock()
+    recognizer = FakeRecognizer.streaming(chunks=(1280,))
+    caller = Caller(made := engine(recognizer, clock, max_backlog_sec=5.0))
+    caller.stream.submit([OpenSegment(0, 0, 0), AppendAudio(silence(4.0), FAR)])
+    assert not caller.stream.is_behind
+    caller.stream.submit([AppendAudio(silence(2.0), FAR)])
+    assert caller.stream.is_behind
+    clock.now = 6.0 + STEP_PATIENCE + 1
+    caller.stream.submit([CloseSegment(6 * SAMPLE_RATE)])
+    run(made)
+    assert Thinned() in caller.outcomes
+    assert made.late > 0
+    assert caller.final.text == spoken(6 * SAMPLE_RATE)
+    assert not caller.stream.is_behind
+
+
 def test_a_step_too_large_for_the_device_is_taken_in_parts(caplog: pytest.LogCaptureFixture) -> None:
     recognizer = FakeRecognizer(roomy=1)
     made = engine(recognizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -95,7 +96,24 @@ def test_chunks_share_a_batch_by_their_length_whatever_their_class() -> None:
         job("c", FINAL, 2, chunk=80, priority=BATCH),
         job("d", FINAL, 4, chunk=560),
     )
-    assert run(scheduler(long_step, step, final, other)) == [[other, long_step], [step, final]]
+    assert run(scheduler(long_step, step, final, other)) == [[step, final], [long_step, other]]
+
+
+def test_callers_of_one_chunk_length_do_not_starve_those_of_another() -> None:
+    """Finals of the many come all the time; the deadline of the few still counts."""
+    made = scheduler(*(job(f"many-{n}", FINAL if n % 2 else STEP, 1.0 + n / 100, chunk=1120) for n in range(40)))
+    made.add(job("few", STEP, 1.05, chunk=80), 0.0)
+    batches = run(made)
+    assert ["few"] in [[each.stream for each in batch] for batch in batches[:2]]
+
+
+def test_a_chunk_that_is_taken_late_is_a_sign_of_overload() -> None:
+    made = Scheduler(max_jobs=8, max_samples=10_000)
+    for stream, overdue in (("a", 2.0), ("b", 4.0)):
+        made.add(replace(job(stream, chunk=80), overdue=overdue), 0.0)
+    assert len(made.schedule(3.0)) == 2
+    assert made.take_thinned() == ["a"]
+    assert made.late == 1
 
 
 def test_a_batch_is_bounded_in_jobs() -> None:

@@ -37,7 +37,7 @@ _FIRST, _RESET, _LAST = 1, 2, 4
 class Chunk:
     """One stream's part of a step.
 
-    ``audio``: its samples, fewer than a whole chunk at both ends of a segment. ``first``, ``last``: whether it begins
+    ``audio``: its samples, finite, fewer than a whole chunk at both ends of a segment. ``first``, ``last``: whether it begins
     or ends a segment. ``reset``: whether what was heard before is to be forgotten. ``frames``: how many encoder frames
     it yields. ``prompt``: index of the language, for models that are told it. ``boosted``: whether the stream has
     keyterms.
@@ -119,7 +119,7 @@ class Program:
         self._run_search = {boosted: _captured(work, pool) for boosted, work in self._run_search.items()}
 
     def run(self, chunks: Sequence[Chunk]) -> list[Emission]:
-        """The emissions of at most ``bucket`` chunks, in their order. Raises ValueError for audio that is no number."""
+        """The emissions of at most ``bucket`` chunks, in their order."""
         self._fill(chunks)
         self._input.copy_(self._staging, non_blocking=True)
         self._run_encode()
@@ -147,8 +147,6 @@ class Program:
             samples[begin:end] = chunk.audio
             samples[end:] = 0
         used = self._samples[: len(chunks)]
-        if not np.isfinite(used).all():
-            raise ValueError("audio is of finite numbers")
         np.clip(used, -LOUDEST, LOUDEST, out=used)
 
     def _unpack(self) -> Rows:

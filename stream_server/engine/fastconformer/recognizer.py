@@ -14,6 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from stream_server.engine.fastconformer.geometry import Geometry
 from stream_server.engine.fastconformer.keyterm import KeytermAutomaton, KeytermLimitError
 from stream_server.engine.fastconformer.program import Chunk, Emission
@@ -101,17 +103,22 @@ class FastConformerRecognizer:
     def warm_up(self) -> None:
         self._runner.warm_up()
 
-    def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+    def step(self, tasks: Sequence[Task]) -> list[Hypothesis | Exception]:
         """Decode one batch of chunks of one length; see `engine.recognizer.Recognizer.step`."""
-        for task in tasks:
+        # What is no number would stay in the state of its slot.
+        sound = [task for task in tasks if np.isfinite(task.audio).all()]
+        for task in sound:
             self._heed_keyterms(task)
-        segments = [self._segment(task) for task in tasks]
-        chunks = [self._chunk(task, segment) for task, segment in zip(tasks, segments, strict=True)]
+        segments = [self._segment(task) for task in sound]
+        chunks = [self._chunk(task, segment) for task, segment in zip(sound, segments, strict=True)]
         emissions = self._runner.run(chunks, tasks[0].chunk // self._geometry.frame_samples)
-        return [
-            self._conclude(task, segment, chunk, emission)
-            for task, segment, chunk, emission in zip(tasks, segments, chunks, emissions, strict=True)
-        ]
+        found: dict[int, Hypothesis | Exception] = {}
+        for task, segment, chunk, emission in zip(sound, segments, chunks, emissions, strict=True):
+            try:
+                found[id(task)] = self._conclude(task, segment, chunk, emission)
+            except Exception as error:  # the chunk has been taken: what remains is to fail this one alone
+                found[id(task)] = self._give_up(task, error)
+        return [found.get(id(task)) or self._give_up(task, ValueError("audio is of finite numbers")) for task in tasks]
 
     def _segment(self, task: Task) -> _Segment:
         stream = task.stream
@@ -141,8 +148,18 @@ class FastConformerRecognizer:
     def _prompt_of(self, language: str) -> int:
         return 0 if self._prompt is None else self._prompt.dictionary.get(language, self._prompt.default)
 
-    def _conclude(self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission) -> Hypothesis:
+    def _give_up(self, task: Task, error: Exception) -> Exception:
+        """The task's segment has failed: its stream begins anew with the next one."""
+        assert isinstance(task.stream, FastConformerStream)
+        task.stream.segment = task.stream.ended = None
+        return error
+
+    def _conclude(
+        self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission | Exception
+    ) -> Hypothesis:
         """Take what came of a chunk into the stream, and say what there is now."""
+        if isinstance(emission, Exception):
+            raise emission
         stream = task.stream
         assert isinstance(stream, FastConformerStream)
         stream.segment = segment
@@ -187,7 +204,7 @@ class FastConformerRecognizer:
         going_on = stream.segment is not None and stream.segment.id == task.segment_id
         if going_on or self._keyterms.get(stream.slot, ()) == terms:
             return
-        self._runner.keyterms.write(stream.slot, self._automaton(terms))
+        self._runner.favour(stream.slot, self._automaton(terms))
         self._keyterms[stream.slot] = terms
 
     def _automaton(self, terms: Sequence[str]) -> KeytermAutomaton | None:

@@ -14,12 +14,12 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from stream_server.engine.fastconformer.encoder import FastConformer
-from stream_server.engine.fastconformer.keyterm import KeytermTable
+from stream_server.engine.fastconformer.keyterm import KeytermAutomaton, KeytermTable
 from stream_server.engine.fastconformer.program import Chunk, Emission, Program
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.state import State
 from stream_server.engine.fault import device_faults
-from stream_server.engine.recognizer import DeviceMemoryError
+from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -108,18 +108,34 @@ class Runner:
         """Bytes that torch has taken from the device; 0 where nothing is captured."""
         return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
 
-    def run(self, chunks: Sequence[Chunk], frames: int) -> list[Emission]:
+    def favour(self, slot: int, keyterms: KeytermAutomaton | None) -> None:
+        """Give a slot these keyterms in place of those it has. Raises DeviceLostError."""
+        with device_faults(), self._at_work():
+            self.keyterms.write(slot, keyterms)
+
+    def run(self, chunks: Sequence[Chunk], frames: int) -> list[Emission | Exception]:
         """Take one step for streams of one chunk length, ``frames`` encoder frames: at most one chunk of a stream.
 
+        A batch beyond the largest bucket is run in parts. A part that fails has its error in place of its emissions: its
+        streams may have changed, so it must not be run again.
+
         Raises:
-            ValueError: audio that is not of finite numbers; nothing has been run then.
-            DeviceMemoryError, DeviceLostError: the device is at fault.
+            DeviceLostError: the device is at fault.
         """
         buckets = self.buckets[frames]
-        emissions: list[Emission] = []
-        with device_faults(), self._at_work():
+        emissions: list[Emission | Exception] = []
+        with self._at_work():
             for start in range(0, len(chunks), buckets[-1]):
                 part = chunks[start : start + buckets[-1]]
                 bucket = next(size for size in buckets if size >= len(part))
-                emissions += self._programs[frames, bucket].run(part)
+                try:
+                    with device_faults():
+                        emissions += self._programs[frames, bucket].run(part)
+                except DeviceMemoryError as error:  # nothing is allocated in a step, so nothing smaller would do
+                    raise DeviceLostError(str(error)) from error
+                except DeviceLostError:
+                    raise
+                except Exception as error:
+                    logger.exception("a step of %d streams failed", len(part))
+                    emissions += [error] * len(part)
         return emissions

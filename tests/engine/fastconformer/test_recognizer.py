@@ -20,6 +20,7 @@ from transformers import AutoProcessor, Nemotron3_5AsrForRNNT, NemotronAsrStream
 from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.fastconformer.keyterm import KeytermSettings
 from stream_server.engine.fastconformer.loading import load_fastconformer
+from stream_server.engine.fastconformer.program import Program
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.work import (
@@ -320,6 +321,43 @@ def test_audio_that_is_no_number_fails_alone_and_leaves_nothing(
     loud = hear(recognizer, noise(1.0, 3) * np.float32(1e30))
     assert loud[0].finals[0].confidence <= 1
     assert [caller.finals[0].text for caller in hear(recognizer, *[good] * 8)] == [expected] * 8
+
+
+def test_a_part_of_a_batch_that_fails_harms_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Parts that have been run must not be run again, and streams of the part that failed begin anew."""
+    audios = [noise(4.0, 40 + seed) for seed in range(6)]
+    expected = [caller.finals[0].text for caller in hear(load(folder), *audios)]
+    recognizer = load(folder, settings=replace(SETTINGS, max_batch_frames=14))  # parts of 2 at 7 frames
+    run, runs = Program.run, 0
+
+    def sometimes(program: Program, chunks: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        found = run(program, chunks)
+        if runs == 5:  # the second part of the second step, when the state has been written
+            raise RuntimeError("out of luck")
+        return found
+
+    monkeypatch.setattr(Program, "run", sometimes)
+    with caplog.at_level(logging.CRITICAL + 1):
+        callers = hear(recognizer, *audios)
+    assert [caller.finals[0].text for caller in (*callers[:2], *callers[4:])] == [*expected[:2], *expected[4:]]
+    for caller in callers[2:4]:
+        assert any(isinstance(outcome, Failure) and "luck" in outcome.reason for outcome in caller.outcomes)
+    assert [caller.finals[0].text for caller in hear(recognizer, *audios)] == expected
+
+
+def test_audio_that_is_no_number_in_a_later_part_changes_nothing_for_the_others(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audios = [noise(3.0, 50 + seed) for seed in range(5)]
+    expected = [caller.finals[0].text for caller in hear(load(folder), *audios)]
+    audios[4][20_000:] = np.inf
+    with caplog.at_level(logging.CRITICAL + 1):
+        callers = hear(load(folder, settings=replace(SETTINGS, max_batch_frames=14)), *audios)
+    assert [caller.finals[0].text for caller in callers[:4]] == expected[:4]
 
 
 def test_keyterms_raise_a_phrase_and_leave_the_others_alone(folder: Path) -> None:
