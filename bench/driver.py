@@ -168,9 +168,6 @@ class _Witness:
     def new_stream(self, slot: Slot) -> Stream:
         return self._recognizer.new_stream(slot)
 
-    def warm_up(self) -> None:
-        self._recognizer.warm_up()
-
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         began = time.perf_counter()
         hypotheses = self._recognizer.step(tasks)

@@ -113,7 +113,7 @@ class _Bench:
         state, keyterms = allocate(config, self._device, self._dtype, plan.max_streams, settings)
         self._runner = MeteredRunner(model, state, keyterms, settings)
         self._recognizer = FastConformerRecognizer("bench", self._runner, Vocabulary.load(folder), settings)
-        self._recognizer.warm_up()
+        self._runner.warm_up()
         self._chunks = {chunk // self._recognizer.info.chunks[0]: chunk for chunk in self._recognizer.info.chunks}
         findings.periods = {frames: chunk / SAMPLE_RATE for frames, chunk in self._chunks.items()}
         self._parameters = sum(parameter.numel() for parameter in model.parameters())

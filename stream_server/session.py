@@ -440,7 +440,8 @@ class Session:
     def _warn_of_thinning(self, now: float) -> None:
         if now >= self._warned_at + WARNING_INTERVAL:
             self._warned_at = now
-            self.warn(wire.Warning(wire.WarningCode.DEGRADED, "the server is overloaded: partials come less often, or late"))
+            message = "the server is overloaded: partials come less often, or late"
+            self.warn(wire.Warning(wire.WarningCode.DEGRADED, message))
 
     def _acknowledge(self) -> None:
         received = self.received_samples

@@ -137,7 +137,9 @@ class Settings(BaseModel):
             max_streams=self.engine.max_streams,
             moonshine=MoonshineSettings(threads=self.threads or min(4, _cores())),
             fastconformer=FastConformerSettings(
-                graph_bytes=self.graph_memory, keyterms=KeytermSettings(bonus=self.keyterm_bonus)
+                graph_bytes=self.graph_memory,
+                keyterms=KeytermSettings(bonus=self.keyterm_bonus),
+                languages=self.model_languages or ("en",),
             ),
             transformers=TransformersSettings(languages=self.model_languages),
         )

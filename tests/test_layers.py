@@ -65,7 +65,7 @@ LAYERS = (
     Layer((*ENGINE_VALUES, f"{ENGINE}.scheduler", f"{ENGINE}.planner"), (ENGINE,), ("numpy",), pure=True),
     Layer((f"{ENGINE}.moonshine",), (ENGINE,), ("numpy", "onnx", "onnxruntime")),
     # What needs the gpu extra is imported only when a model that runs on it is loaded: see test_the_base_has_no_torch.
-    Layer((f"{ENGINE}.device", f"{ENGINE}.fault"), (ENGINE,), ("torch",)),
+    Layer((f"{ENGINE}.capture", f"{ENGINE}.device", f"{ENGINE}.fault"), (ENGINE,), ("torch",)),
     Layer((f"{ENGINE}.hub",), (ENGINE,), ("huggingface_hub",)),
     Layer((f"{ENGINE}.fastconformer",), (ENGINE,), ("numpy", "safetensors", "tokenizers", "torch")),
     Layer(
@@ -159,6 +159,12 @@ def test_imports_point_downwards(module: str) -> None:
     assert violations(module, modules()[module]) == []
 
 
+LOAD = """
+from stream_server.engine.registry import RecognizerSettings, load_recognizer
+print(load_recognizer('moonshine-tiny', RecognizerSettings(device='cpu')).info.description)
+"""
+
+
 def test_the_base_needs_nothing_of_the_gpu_extra() -> None:
     """Where none of it can be imported, the server can, the embedded model loads, and `auto` is the CPU."""
     program = (
@@ -166,12 +172,22 @@ def test_the_base_needs_nothing_of_the_gpu_extra() -> None:
         "for name in ('torch', 'torchaudio', 'transformers', 'safetensors', 'tokenizers', 'huggingface_hub'):\n"
         "    sys.modules[name] = None\n"
         "import stream_server.app, stream_server.cli, stream_server.transcribe, stream_client\n"
-        "from stream_server.engine.registry import RecognizerSettings, load_recognizer\n"
-        "print(load_recognizer('moonshine-tiny', RecognizerSettings()).info.description)"
+        f"{LOAD}"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "(CPU)" in done.stdout
+
+
+def test_torch_is_not_imported_for_the_embedded_model_on_a_cpu() -> None:
+    """Where it is installed, importing it would take a second and 200 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{LOAD}\nprint('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_nobody_imports_the_entry_points() -> None:

@@ -154,8 +154,7 @@ class Engine:
         return self._thread.is_alive() and self._lost is None
 
     def start(self) -> None:
-        """Warm the recognizer up and start the device thread."""
-        self._recognizer.warm_up()
+        """Start the device thread."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -9,6 +9,10 @@ import torch
 
 from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError
 
+# Whatever is not an allocation of torch's own on a card says so by its text alone.
+_FULL = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "DefaultCPUAllocator")
+_LOST = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")
+
 
 @contextmanager
 def device_faults() -> Iterator[None]:
@@ -19,15 +23,14 @@ def device_faults() -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(_first_line(error)) from error
-    except torch.AcceleratorError as error:
-        raise DeviceLostError(_first_line(error)) from error
-    except RuntimeError as error:  # libraries above the runtime have no type of their own
-        if any(name in str(error) for name in ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")):
-            raise DeviceLostError(_first_line(error)) from error
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _FULL):
+            raise DeviceMemoryError(_first_line(text)) from error
+        if isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _LOST):
+            raise DeviceLostError(_first_line(text)) from error
         raise
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

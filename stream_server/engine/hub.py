@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from stream_server.engine.device import require_gpu_extra
 
@@ -67,9 +67,14 @@ def read_shards(folder: Path) -> list[str]:
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} cannot be read: {type(error).__name__}: {error}") from error
+    for shard in shards:
+        # PureWindowsPath takes both slashes, and drives, for what they are.
+        if not isinstance(shard, str) or PureWindowsPath(shard).name != shard:
+            raise CheckpointError(f"{index} cannot be right: {shard!r} is not the name of a file beside it")
+    return sorted(set(shards))
 
 
 def _download(name: str, patterns: Sequence[str]) -> Path:

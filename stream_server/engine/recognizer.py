@@ -23,7 +23,7 @@ from stream_server.engine.work import Audio, Hypothesis, StreamOptions
 class RecognizerInfo:
     """What the engine and ``/v1/models`` need to know of a model.
 
-    ``languages`` are BCP 47 primary tags. ``step_samples``: chunk length (streaming) or commit interval (segment).
+    ``languages`` are BCP 47 tags, such as en or de-DE. ``step_samples``: chunk length (streaming) or commit interval (segment).
     ``chunks``: the chunk lengths a streaming model can work with, shortest first; none means just ``step_samples``.
     ``lead_samples``: by how much the first chunk of a segment is shorter than the others. ``max_batch``: most tasks in
     one step. ``max_step_samples``: most audio in one step, so that a step stays short. ``max_segment_sec``: the longest
@@ -96,7 +96,7 @@ class DeviceLostError(Exception):
 
 
 class Recognizer(Protocol):
-    """A loaded model. Used by the engine's device thread only."""
+    """A loaded model that has taken the memory it needs. Used by the engine's device thread only."""
 
     @property
     def info(self) -> RecognizerInfo: ...
@@ -115,8 +115,4 @@ class Recognizer(Protocol):
         Raises:
             DeviceMemoryError, DeviceLostError: the device is at fault, not the tasks.
         """
-        ...
-
-    def warm_up(self) -> None:
-        """Run once on silence, so that the first caller does not pay for lazy initialization."""
         ...

@@ -10,12 +10,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream_server.engine.device import require_gpu_extra, resolve_device
+from stream_server.engine.device import DeviceError, require_gpu_extra, resolve_device
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.hub import CheckpointError, find_checkpoint
 from stream_server.engine.moonshine.asset import find_assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
-from stream_server.engine.recognizer import Recognizer
+from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, Recognizer
 from stream_server.engine.transformers.setting import TransformersSettings
 
 MOONSHINE = "moonshine-tiny"
@@ -75,17 +75,26 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 
 def load_recognizer(name: str, settings: RecognizerSettings) -> Recognizer:
-    """Load a model by name, folder or hub repository.
+    """Load a model by name, folder or hub repository, and let it take the memory it needs.
 
     Raises:
         UnknownModelError: there is none of that name.
-        DeviceError: the device cannot be used, or the gpu extra is missing.
+        DeviceError: the device cannot be used or has no room, or the gpu extra is missing.
         CheckpointError: the files of the model cannot be had or make no sense.
     """
     device = resolve_device(settings.device)
+    try:
+        return _load(name, device, settings)
+    except DeviceMemoryError as error:
+        raise DeviceError(f"{device} has no room for {name}: {error}") from error
+    except DeviceLostError as error:
+        raise DeviceError(f"{device} failed while {name} was loaded: {error}") from error
+
+
+def _load(name: str, device: str, settings: RecognizerSettings) -> Recognizer:
     if name == MOONSHINE:
         return _load_moonshine(device, settings)
-    is_folder = Path(name).expanduser().is_dir()
+    is_folder = bool(name) and Path(name).expanduser().is_dir()  # no name at all is the current folder to Path
     if not is_folder and "/" not in name:
         known = ", ".join(entry.name for entry in MODELS)
         raise UnknownModelError(f"unknown model {name!r}: {known}, a folder, or another hub repository (owner/name)")
@@ -103,15 +112,21 @@ def load_recognizer(name: str, settings: RecognizerSettings) -> Recognizer:
 
 def _load_moonshine(device: str, settings: RecognizerSettings) -> Recognizer:
     if device == "cpu":
-        return MoonshineRecognizer(find_assets(), settings.moonshine)
-    from stream_server.engine.moonshine.tensor.recognizer import load_moonshine_torch
+        recognizer = MoonshineRecognizer(find_assets(), settings.moonshine)
+    else:
+        from stream_server.engine.moonshine.tensor.recognizer import load_moonshine_torch
 
-    return load_moonshine_torch(find_assets(), settings.moonshine, device)
+        recognizer = load_moonshine_torch(find_assets(), settings.moonshine, device)
+    recognizer.warm_up()
+    return recognizer
 
 
 def _architecture(folder: Path) -> str:
     """The model type that a checkpoint says it is of."""
     try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not say what model this is: {error}") from error
+    if not isinstance(said, str):
+        raise CheckpointError(f"{folder / 'config.json'} does not say what model this is: model_type is {said!r}")
+    return said

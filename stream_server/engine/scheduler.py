@@ -4,8 +4,8 @@ Rules
 - A stream's jobs run in the order in which they came, one at a time.
 - Across streams: LIVE before BATCH; then streams that wait for a final, then for a preview of one, then for a step,
   then for a partial; then the oldest deadline.
-- A batch holds jobs of one such class, so that no final waits for another caller's partial. It is bounded in jobs and in
-  audio.
+- A batch holds jobs of one such class, so that no final waits for another caller's partial. It is bounded in jobs and
+  in audio.
 - Chunks are different: one is as dear as another, a final no dearer than a step, so only their deadlines count, and a
   batch holds chunks of one length. A class that went first would starve callers of another length.
 - A waiting partial is dropped when anything newer comes for its stream. A job that may be given up (``expires`` is set)

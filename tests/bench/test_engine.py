@@ -129,8 +129,6 @@ class Silent:
         self.streams.append(Stream())
         return self.streams[-1]
 
-    def warm_up(self) -> None: ...
-
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         # Audio is valid until the step has been taken.
         self.tasks += [replace(task, audio=task.audio.copy()) for task in tasks]

@@ -99,6 +99,15 @@ def test_weights_may_lie_in_several_files(tmp_path: Path) -> None:
     assert read_shards(tmp_path) == shards
 
 
+@pytest.mark.parametrize("shard", [5, None, "/etc/passwd", "../x", "..\\x", "C:x", "a/b.safetensors"])
+def test_weights_lie_beside_their_index(tmp_path: Path, shard: object) -> None:
+    index = {"weight_map": {"a": shard, "b": "model-00001-of-00001.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    fill(tmp_path, "config.json", "model-00001-of-00001.safetensors")
+    with pytest.raises(CheckpointError, match=r"index\.json cannot be right: .* is not the name of a file beside it"):
+        find_checkpoint(str(tmp_path))
+
+
 def test_a_repository_is_downloaded(tmp_path: Path, download: Callable[[Download], None]) -> None:
     asked: list[tuple[str, object, object, bool]] = []
 

@@ -14,6 +14,7 @@ from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.reading import Request
 from stream_server.engine.transformers.setting import TransformersSettings
 from tests.engine.transformers import tiny
+from tests.engine.transformers.test_whisper import word_errors
 from tests.support.speech import recording
 from tests.support.whisper import whisper_checkpoint
 
@@ -46,9 +47,11 @@ def test_every_family_runs(kind: str, tmp_path: Path) -> None:
 
 
 def test_real_speech_is_read_as_on_the_cpu() -> None:
+    """But for a doubtful word: the card computes in 16 bits."""
     clips = [recording("beckett.wav"), recording("two_cities.wav")[: 12 * 16_000]]
     texts = []
     for device in ("cpu", "cuda"):
         _, model = load_model(whisper_checkpoint(), "tiny", torch.device(device), TransformersSettings())
         texts.append([model.vocabulary.decode(reading.tokens) for reading in model.read([Request(c) for c in clips])])
-    assert texts[0] == texts[1]
+    for plain, heard in zip(*texts, strict=True):
+        assert word_errors(plain, heard) <= 0.1

@@ -68,9 +68,6 @@ class FakeRecognizer:
     def new_stream(self, slot: Slot) -> Stream:
         return FakeStream(slot)
 
-    def warm_up(self) -> None:
-        pass
-
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         if self.gate is not None:
             assert self.gate.wait(10)

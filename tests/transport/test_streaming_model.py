@@ -105,19 +105,22 @@ def test_a_file_is_transcribed_with_the_longest_chunks(folder: Path, tmp_path: P
     ("name", "error", "message"),
     [
         ("no-such-model", UnknownModelError, "a folder, or another hub repository"),
+        ("", UnknownModelError, "unknown model ''"),
         ("{empty}", CheckpointError, "config.json"),
         ("{other}", CheckpointError, "bert"),
         ("{garbled}", CheckpointError, "does not say"),
+        ("{listed}", CheckpointError, "does not say what model this is: model_type is .'a'."),
     ],
 )
 def test_what_is_no_model_is_refused_with_the_reason(
     tmp_path: Path, name: str, error: type[Exception], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for kind, config in (("other", json.dumps({"model_type": "bert"})), ("garbled", "{")):
+    configs = {"other": json.dumps({"model_type": "bert"}), "garbled": "{", "listed": json.dumps({"model_type": ["a"]})}
+    for kind, config in configs.items():
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "config.json").write_text(config)
         (tmp_path / kind / "model.safetensors").write_bytes(b"")
-    named = name.format(**{kind: tmp_path / kind for kind in ("empty", "other", "garbled")})
+    named = name.format(**{kind: tmp_path / kind for kind in ("empty", *configs)})
     with pytest.raises(error, match=message):
         load_recognizer(named, RecognizerSettings(device="cpu"))

@@ -25,7 +25,7 @@ def load_weights(folder: Path, device: str, dtype: torch.dtype) -> dict[str, Ten
     """Read every tensor of the checkpoint in ``folder`` onto ``device``, converted to ``dtype`` one by one.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or holds something other than floating point numbers.
+        CheckpointError: a file is missing, damaged, or holds something other than finite floating point numbers.
         DeviceError: the weights do not fit into the device's memory.
     """
     weights: dict[str, Tensor] = {}
@@ -46,7 +46,11 @@ def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.is_floating_point():
         raise CheckpointError(f"the weight {name} is {tensor.dtype}: quantized checkpoints cannot be served")
     # On the CPU the tensor is a view of the mapped file, which must not outlive this.
-    return tensor.to(dtype, copy=tensor.device.type == "cpu")
+    tensor = tensor.to(dtype, copy=tensor.device.type == "cpu")
+    # The smallest and the largest are not a number if any is not; no mask of the whole tensor is made.
+    if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+        raise CheckpointError(f"the weight {name} holds numbers that are not finite: the checkpoint is broken")
+    return tensor
 
 
 def load_into(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

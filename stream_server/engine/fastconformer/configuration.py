@@ -23,6 +23,10 @@ ARCHITECTURES = (PLAIN, PROMPTED)
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
 MEL_DTYPES = ("float32", "bfloat16", "float16")
 
+LIMITS = {"max_symbols": 64, "layers": 256, "left": 4096, "n_fft": 8192, "subsampling_factor": 64}
+"""The most there may be of what the weights do not bound. 64 labels in the 80 ms of a frame are beyond any speech, and
+with more one stream could keep the device to itself; the others would make a start hang or exhaust the memory."""
+
 LOOKAHEADS = (13, 6, 1, 0)
 """What the processors of both architectures assume where a checkpoint does not say."""
 
@@ -238,6 +242,8 @@ def _checks(config: FastConformerConfig) -> Iterator[tuple[bool, str]]:
         for name, value in asdict(part).items() if part is not None else ():
             may_be_zero = name in ("preemphasis", "default_lookahead", "blank", "default")
             yield (isinstance(value, bool | str | tuple | dict) or value > 0 or may_be_zero, f"{name} is {value}")
+            limit = LIMITS.get(name)
+            yield limit is None or value <= limit, f"{name} is {value}, more than {limit}"
     yield feature.sample_rate == SAMPLE_RATE, f"{feature.sample_rate} Hz; the engine feeds {SAMPLE_RATE}"
     yield (
         feature.hop_length <= feature.win_length <= feature.n_fft,

@@ -10,25 +10,17 @@ Shapes: B rows, C frames per chunk, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stream_server.engine.fastconformer.activation import ACTIVATIONS
 from stream_server.engine.fastconformer.attention import Attention, View
 from stream_server.engine.fastconformer.configuration import EncoderConfig, FastConformerConfig, PromptConfig
 from stream_server.engine.fastconformer.feature import Features, Spectrum
-from stream_server.engine.fastconformer.state import Memory, Rows, State, Update
+from stream_server.engine.fastconformer.state import Memory, Rows, State, Update, as_words
 from stream_server.engine.fastconformer.subsampling import Subsampling
 from stream_server.engine.fastconformer.transducer import Joint, Predictor, PredictorState, SearchState
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": functional.gelu,
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "tanh": torch.tanh,
-}
 
 
 class FeedForward(nn.Module):
@@ -131,7 +123,7 @@ class Encoder(nn.Module):
             attention.append(inputs)
         row = torch.arange(batch, device=hidden.device) * (past + chunk)
         kept = (row + rows.frames)[:, None] + torch.arange(past, device=hidden.device)
-        convolution = windows.view(len(self.layers), -1, size).index_select(1, kept.view(-1))
+        convolution = as_words(windows).flatten(1, 2).index_select(1, kept.view(-1)).view(windows.dtype)
         return hidden, torch.stack(attention), convolution.view(-1, batch, past, size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.state import State
 from stream_server.engine.fastconformer.text import Vocabulary
+from stream_server.engine.hub import CheckpointError
+from stream_server.engine.recognizer import DeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +32,48 @@ def load_fastconformer(
     Raises:
         CheckpointError: the files are not what they should be.
         DeviceError: the device has no room for the model and one stream.
+        DeviceLostError: the device failed.
     """
     config = read_config(folder)
     vocabulary = Vocabulary.load(folder)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    _check_vocabulary(vocabulary, config, folder)
     model = load_model(config, folder, device, dtype)
-    state, keyterms = allocate(config, torch.device(device), dtype, max_streams, settings)
-    logger.info("%s on %s: %d streams of %.2f MB each", name, device, state.slots, state.bytes_per_stream / 1e6)
-    return FastConformerRecognizer(name, Runner(model, state, keyterms, settings), vocabulary, settings)
+    runner = _make_runner(model, torch.device(device), dtype, max_streams, settings)
+    offered, each = runner.state.slots, runner.state.bytes_per_stream / 1e6
+    logger.info("%s on %s: %d streams of %.2f MB each", name, device, offered, each)
+    if offered < max_streams:
+        logger.warning("there is memory for %d streams, not for the %d asked for", offered, max_streams)
+    return FastConformerRecognizer(name, runner, vocabulary, settings)
+
+
+def _check_vocabulary(vocabulary: Vocabulary, config: FastConformerConfig, folder: Path) -> None:
+    """That text and weights belong together. Special tokens may have numbers that the model never emits."""
+    spelled = vocabulary.pieces.keys() | vocabulary.bytes.keys()
+    highest, blank = max(spelled), config.transducer.blank
+    if highest >= config.transducer.vocabulary:
+        raise CheckpointError(
+            f"the tokenizer in {folder} has a token {highest}, the model only {config.transducer.vocabulary}: "
+            "are both of the same checkpoint?"
+        )
+    if blank in spelled:
+        raise CheckpointError(f"the tokenizer in {folder} spells token {blank}, which is the blank of the model")
+
+
+def _make_runner(
+    model: FastConformer, device: torch.device, dtype: torch.dtype, max_streams: int, settings: FastConformerSettings
+) -> Runner:
+    """A runner that has taken its memory, for as many streams as fit. Raises DeviceError if not even one does."""
+    streams = max_streams
+    while True:
+        state, keyterms = allocate(model.config, device, dtype, streams, settings)
+        runner = Runner(model, state, keyterms, settings)
+        try:
+            runner.warm_up()
+            return runner
+        except DeviceMemoryError:
+            streams = state.slots // 2  # steps need more than was left for them
+            del runner, state, keyterms
 
 
 def load_model(config: FastConformerConfig, folder: Path, device: str, dtype: torch.dtype) -> FastConformer:
@@ -60,22 +97,17 @@ def allocate(
     streams = max_streams
     each = State.bytes_for(config, dtype) + KeytermTable.bytes_for(settings.keyterms)
     if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()  # what loading, or an attempt with more streams, has left
         free, _ = torch.cuda.mem_get_info(device)
         room = free - min(settings.graph_bytes + settings.reserve_bytes, free // 2)
         streams = min(max_streams, room // each - 1)  # one more is scratch
     while streams > 0:
         try:
-            state = State.allocate(config, streams, device, dtype)
-            keyterms = KeytermTable(settings.keyterms, config.transducer, streams + 1, device)
+            return (  # in one expression, so that the former is not kept where the latter does not fit
+                State.allocate(config, streams, device, dtype),
+                KeytermTable(settings.keyterms, config.transducer, streams + 1, device),
+            )
         except torch.OutOfMemoryError:
             streams //= 2
-            continue
-        if streams < max_streams:
-            logger.warning(
-                "there is memory for %d streams, not for the %d asked for (%.2f MB each)",
-                streams,
-                max_streams,
-                each / 1e6,
-            )
-        return state, keyterms
     raise DeviceError(f"{device} has no room for a single stream of {each / 1e6:.2f} MB beside the model")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stream_server.engine.capture import Recorder
 from stream_server.engine.fastconformer.encoder import FastConformer
 from stream_server.engine.fastconformer.geometry import Geometry
 from stream_server.engine.fastconformer.keyterm import KeytermTable
@@ -37,10 +38,10 @@ _FIRST, _RESET, _LAST = 1, 2, 4
 class Chunk:
     """One stream's part of a step.
 
-    ``audio``: its samples, finite, fewer than a whole chunk at both ends of a segment. ``first``, ``last``: whether it begins
-    or ends a segment. ``reset``: whether what was heard before is to be forgotten. ``frames``: how many encoder frames
-    it yields. ``prompt``: index of the language, for models that are told it. ``boosted``: whether the stream has
-    keyterms.
+    ``audio``: its samples, finite, fewer than a whole chunk at both ends of a segment. ``first``, ``last``: whether it
+    begins or ends a segment. ``reset``: whether what was heard before is to be forgotten. ``frames``: how many encoder
+    frames it yields. ``prompt``: index of the language, for models that are told it. ``boosted``: whether the stream
+    has keyterms.
     """
 
     slot: int
@@ -111,12 +112,12 @@ class Program:
             boosted: partial(self._search, boosted) for boosted in (False, True)
         }
 
-    def capture(self, pool: tuple[int, int]) -> None:
-        """Record all parts as CUDA graphs with memory of ``pool``. They run on spare rows, so no stream is touched."""
+    def capture(self, recorder: Recorder) -> None:
+        """Record all parts as CUDA graphs. They run on spare rows, so no stream is touched."""
         self._fill([])
         self._input.copy_(self._staging)
-        self._run_encode = _captured(self._run_encode, pool)
-        self._run_search = {boosted: _captured(work, pool) for boosted, work in self._run_search.items()}
+        self._run_encode, _ = recorder.record(self._run_encode)
+        self._run_search = {boosted: recorder.record(work)[0] for boosted, work in self._run_search.items()}
 
     def run(self, chunks: Sequence[Chunk]) -> list[Emission]:
         """The emissions of at most ``bucket`` chunks, in their order."""
@@ -187,20 +188,6 @@ class Program:
         self._cursor.symbols.copy_(cursor.symbols)
         self._cursor.predictor.memory.copy_(cursor.predictor.memory)
         self._cursor.node.copy_(cursor.node)
-
-
-def _captured(work: Callable[[], None], pool: tuple[int, int]) -> Callable[[], None]:
-    """``work`` as a CUDA graph: what it does is done anew, at the same addresses, by each call of the result."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):  # libraries choose their kernels and take their workspaces now
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):  # type: ignore[arg-type]
-        work()
-    return graph.replay
 
 
 def _collect(result: NDArray[np.int32], found: list[Emission]) -> None:

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -56,10 +57,7 @@ class FastConformerStream(Stream):
 
 
 class FastConformerRecognizer:
-    """A cache-aware FastConformer transducer. Streaming kind: see `engine.recognizer`.
-
-    ``name`` is what callers know it by; ``languages`` those of a model that is not told the language.
-    """
+    """A cache-aware FastConformer transducer, known to callers as ``name``. Streaming kind: see `engine.recognizer`."""
 
     def __init__(
         self,
@@ -67,8 +65,6 @@ class FastConformerRecognizer:
         runner: Runner,
         vocabulary: Vocabulary,
         settings: FastConformerSettings,
-        *,
-        languages: tuple[str, ...] = ("en",),
     ) -> None:
         self._runner = runner
         self._vocabulary = vocabulary
@@ -77,6 +73,7 @@ class FastConformerRecognizer:
         config = runner.model.config
         self._geometry = Geometry.of(config.feature, config.encoder)
         self._prompt = config.prompt
+        languages = settings.languages
         if self._prompt is not None:
             languages = tuple(sorted(tag for tag in self._prompt.dictionary if _LANGUAGE_TAG.fullmatch(tag)))
         self._language = languages[0] if len(languages) == 1 else AUTO
@@ -99,9 +96,6 @@ class FastConformerRecognizer:
 
     def new_stream(self, slot: Slot) -> Stream:
         return FastConformerStream(slot)
-
-    def warm_up(self) -> None:
-        self._runner.warm_up()
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis | Exception]:
         """Decode one batch of chunks of one length; see `engine.recognizer.Recognizer.step`."""
@@ -154,9 +148,7 @@ class FastConformerRecognizer:
         task.stream.segment = task.stream.ended = None
         return error
 
-    def _conclude(
-        self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission | Exception
-    ) -> Hypothesis:
+    def _conclude(self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission | Exception) -> Hypothesis:
         """Take what came of a chunk into the stream, and say what there is now."""
         if isinstance(emission, Exception):
             raise emission
@@ -178,7 +170,7 @@ class FastConformerRecognizer:
         return segment.hypothesis
 
     def _hypothesis(self, task: Task, segment: _Segment) -> Hypothesis:
-        text = segment.transcript.text
+        text, asked = segment.transcript.text, task.options.language
         words = None
         if task.kind is Kind.FINAL and task.options.words:
             words = timed_words(
@@ -193,7 +185,7 @@ class FastConformerRecognizer:
             text=text,
             stable_chars=len(text),
             confidence=confidence(segment.logprobs) if text else 0.0,
-            language=segment.transcript.language or (task.options.language if self._prompt else self._language),
+            language=segment.transcript.language or (self._language if asked == AUTO else asked),
             words=words,
         )
 
@@ -208,19 +200,24 @@ class FastConformerRecognizer:
         self._keyterms[stream.slot] = terms
 
     def _automaton(self, terms: Sequence[str]) -> KeytermAutomaton | None:
-        """The automaton of as many terms as there is room for, in their order."""
-        spellings = [self._vocabulary.encode(spelling) for term in terms for spelling in _spellings(term)]
-        phrases = [tokens for tokens in spellings if tokens]
-        count = len(phrases)
+        """The automaton of as many terms as there is room for: first all as they were given, then otherwise."""
+        settings = self._settings.keyterms
+        phrases = [tokens for spelling in _spellings(terms) if (tokens := self._vocabulary.encode(spelling))]
+        edges = accumulate(map(len, phrases))  # at least, were no beginning shared
+        count = sum(1 for total in edges if total <= settings.max_edges)
         while count:
             try:
-                return KeytermAutomaton.build(phrases[:count], self._settings.keyterms)
-            except KeytermLimitError as error:
-                logger.warning("keyterms are left out: %s", error)
-                count = count * 3 // 4
+                automaton = KeytermAutomaton.build(phrases[:count], settings)
+            except KeytermLimitError:
+                count //= 2
+                continue
+            if count < len(phrases):
+                logger.warning("keyterms: room for %d of %d spellings", count, len(phrases))
+            return automaton
         return None
 
 
-def _spellings(term: str) -> tuple[str, ...]:
-    """As it was given, as in the midst of a sentence, and as at its beginning."""
-    return tuple(dict.fromkeys((term, term.lower(), term[:1].upper() + term[1:])))
+def _spellings(terms: Sequence[str]) -> list[str]:
+    """All as they were given, then all as in the midst of a sentence, then all as at its beginning."""
+    midst, beginning = [term.lower() for term in terms], [term[:1].upper() + term[1:] for term in terms]
+    return list(dict.fromkeys([*terms, *midst, *beginning]))

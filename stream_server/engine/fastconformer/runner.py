@@ -7,12 +7,14 @@ Nothing is allocated in between. It knows no text, no segments and no callers.
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 
+from stream_server.engine.capture import Recorder
 from stream_server.engine.fastconformer.encoder import FastConformer
 from stream_server.engine.fastconformer.keyterm import KeytermAutomaton, KeytermTable
 from stream_server.engine.fastconformer.program import Chunk, Emission, Program
@@ -69,28 +71,33 @@ class Runner:
         logger.info("programs: %s; %.2f GB", self.buckets, self.graph_bytes / 1e9)
 
     def _build_all(self) -> None:
-        pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
-        before = self._reserved()
+        recorder = Recorder(self._device) if self._device.type == "cuda" else None
+        before, taken = self._reserved(), 0
         sizes = [(bucket * frames, frames, bucket) for frames, buckets in self.buckets.items() for bucket in buckets]
         for _, frames, bucket in sorted(sizes, reverse=True):
-            program = self._build(frames, bucket, pool)
-            taken = self._reserved() - before
-            if program is None or (taken > self._settings.graph_bytes and bucket > 1):
+            last = self._reserved()
+            program = self._build(frames, bucket, recorder)
+            # What others have left behind is not held against it: all share it, so that nobody can give it back.
+            grown = self._reserved() - last
+            if program is None or (taken + grown > self._settings.graph_bytes and bucket > 1):
                 logger.warning("steps of %d streams by %d frames are left out for lack of memory", bucket, frames)
                 self.buckets[frames].remove(bucket)
                 del program
-                torch.cuda.empty_cache()
+                gc.collect()  # one that was given up half-way refers to itself
+                if recorder is not None and not self._programs:
+                    recorder.renew()
             else:
                 self._programs[frames, bucket] = program
-                self.graph_bytes = taken
+                taken += grown
+        self.graph_bytes = self._reserved() - before
 
-    def _build(self, frames: int, bucket: int, pool: tuple[int, int] | None) -> Program | None:
+    def _build(self, frames: int, bucket: int, recorder: Recorder | None) -> Program | None:
         """A program, captured where there is something to capture for; None if the device has no memory for it."""
         try:
             with device_faults():
                 program = Program(self.model, self.state, self.keyterms, frames, bucket, self._settings)
-                if pool is not None:
-                    program.capture(pool)
+                if recorder is not None:
+                    program.capture(recorder)
         except DeviceMemoryError:
             if bucket == 1:
                 raise
@@ -105,8 +112,11 @@ class Runner:
             yield
 
     def _reserved(self) -> int:
-        """Bytes that torch has taken from the device; 0 where nothing is captured."""
-        return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+        """Bytes of the device that torch cannot give back; 0 where nothing is captured."""
+        if self._device.type != "cuda":
+            return 0
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved(self._device)
 
     def favour(self, slot: int, keyterms: KeytermAutomaton | None) -> None:
         """Give a slot these keyterms in place of those it has. Raises DeviceLostError."""
@@ -116,8 +126,8 @@ class Runner:
     def run(self, chunks: Sequence[Chunk], frames: int) -> list[Emission | Exception]:
         """Take one step for streams of one chunk length, ``frames`` encoder frames: at most one chunk of a stream.
 
-        A batch beyond the largest bucket is run in parts. A part that fails has its error in place of its emissions: its
-        streams may have changed, so it must not be run again.
+        A batch beyond the largest bucket is run in parts. A part that fails has its error in place of its emissions:
+        its streams may have changed, so it must not be run again.
 
         Raises:
             DeviceLostError: the device is at fault.

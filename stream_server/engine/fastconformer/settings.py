@@ -17,7 +17,7 @@ class KeytermSettings:
 
     bonus: float = 1.0
     depth_scale: float = 2.0
-    max_edges: int = 1024
+    max_edges: int = 2048
 
     def __post_init__(self) -> None:
         if min(self.bonus, self.depth_scale) < 0 or self.max_edges < 1:
@@ -34,7 +34,8 @@ class FastConformerSettings:
     streams; more would only make steps longer. ``symbols_per_frame``: labels a frame is expected to bring at most; a
     step has room for so many, and goes on where some stream has more. ``graph_bytes``: device memory that captured
     steps may take. ``reserve_bytes``: device memory left alone when slots are allocated, beyond that.
-    ``max_segment_sec``: longest segment.
+    ``max_segment_sec``: longest segment. ``languages``: what a model that is not told the language speaks; its
+    checkpoint does not say.
     """
 
     max_batch: int = 1024
@@ -43,4 +44,5 @@ class FastConformerSettings:
     graph_bytes: int = 8 * 2**30
     reserve_bytes: int = 2 * 2**30
     max_segment_sec: float = 60.0
+    languages: tuple[str, ...] = ("en",)
     keyterms: KeytermSettings = field(default_factory=KeytermSettings)

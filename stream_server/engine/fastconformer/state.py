@@ -143,11 +143,14 @@ class State:
 
     def gather_convolution(self, rows: Rows, out: Tensor) -> None:
         """Put the convolutions' part of all layers into ``out`` [layers, B, kernel - 1, hidden]; zeros for a reset."""
-        torch.mul(self.convolution.index_select(1, rows.slot), ~rows.reset[:, None, None], out=out)
+        past = as_words(self.convolution).index_select(1, rows.slot)
+        torch.mul(past, ~rows.reset[:, None, None], out=as_words(out))
 
     def gather_ring(self, layer: int, rows: Rows) -> Tensor:
         """[B, left, hidden]: the attention ring of one layer, with whatever lies in its unused places."""
-        return self.attention[layer].index_select(0, rows.slot)
+        # Indexing copies whole rows of a matrix where index_select takes their elements one by one.
+        rings = self.attention[layer]
+        return rings.flatten(1)[rows.slot].view(-1, *rings.shape[1:])
 
     def gather_predictor(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """``predictor`` [2 * layers + 1, B, H] and ``node`` [B] as they lie there: a reset is the caller's to heed."""
@@ -155,15 +158,14 @@ class State:
 
     def commit(self, rows: Rows, update: Update) -> None:
         """Write what a step has found for the encoder's memory."""
-        layers, batch, frames, hidden = update.attention.shape
+        frames = update.attention.shape[2]
         left = self.attention.shape[2]
         offset = torch.arange(frames, device=rows.slot.device)
         slot = torch.where(offset < rows.frames[:, None], rows.slot[:, None], self.scratch)
         place = slot * left + (update.count[:, None] + offset) % left
-        self.attention.view(layers, -1, hidden).index_copy_(
-            1, place.view(-1), update.attention.view(layers, batch * frames, hidden)
-        )
-        self.convolution.index_copy_(1, rows.slot, update.convolution)
+        ring, fresh = (as_words(each).flatten(1, 2) for each in (self.attention, update.attention))
+        ring.index_copy_(1, place.view(-1), fresh)
+        as_words(self.convolution).index_copy_(1, rows.slot, as_words(update.convolution))
         self.count.index_copy_(0, rows.slot, update.count + rows.frames)
         self.position.index_copy_(0, rows.slot, update.position + rows.frames)
         self.tail.index_copy_(0, rows.slot, update.tail)
@@ -172,6 +174,14 @@ class State:
         """Write what `gather_predictor` reads."""
         self.predictor.index_copy_(1, rows.slot, predictor)
         self.node.index_copy_(0, rows.slot, node)
+
+
+def as_words(values: Tensor) -> Tensor:
+    """The same memory as int64, for copies by index: the kernels move one element at a time, whatever its size.
+
+    As they are, where the last dimension is no whole number of words.
+    """
+    return values.view(torch.int64) if values.shape[-1] * values.itemsize % torch.int64.itemsize == 0 else values
 
 
 _Layout = dict[str, tuple[tuple[int, ...], tuple[int, ...], torch.dtype]]

@@ -83,13 +83,15 @@ class Transcript:
     """The text of one segment, token by token. Work and memory of an append are those of its tokens.
 
     ``text`` after more tokens always begins with ``text`` before: a space waits for what follows it, a byte for the
-    rest of its character. ``language`` is what the last language token said.
+    rest of its character. ``language`` is what the last language token said. ``pending``: what the segment before left
+    of a character, if this one goes on where that was cut; it is part of no text unless the rest of it follows.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, pending: bytes = b"") -> None:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._has_bytes = False
+        self._decoder.decode(pending)
+        self._has_bytes = bool(pending)
         self._has_space = False
         self._tokens = 0
         self._waiting: int | None = None  # the first token that is not in the text yet
@@ -117,11 +119,18 @@ class Transcript:
                 self._waiting = None
                 self.language = self._vocabulary.languages.get(token, self.language)
 
+    @property
+    def pending(self) -> bytes:
+        """The bytes of a character whose rest has not come; they are not in the text yet."""
+        return self._decoder.getstate()[0]
+
     def finish(self) -> None:
         """Give up waiting for the rest of a character: a replacement character stands for what came of it."""
         if self._has_bytes:
             self._has_bytes = False
-            self._write(self._decoder.decode(b"", final=True))
+            rest = self._decoder.decode(b"", final=True)
+            if self._tokens:  # of what the segment before left nothing was emitted here
+                self._write(rest)
 
     def words(self) -> list[Word]:
         """The words so far: what stands between spaces, with the punctuation that is attached to it.

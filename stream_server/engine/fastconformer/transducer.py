@@ -16,10 +16,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from stream_server.engine.fastconformer.activation import ACTIVATIONS
 from stream_server.engine.fastconformer.configuration import TransducerConfig
 from stream_server.engine.fastconformer.keyterm import KeytermRows
-
-_ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": torch.relu, "silu": nn.functional.silu, "tanh": torch.tanh}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Joint(nn.Module):
 
     def __init__(self, config: TransducerConfig) -> None:
         super().__init__()
-        self._activation = _ACTIVATIONS[config.activation]
+        self._activation = ACTIVATIONS[config.activation]
         self.head = nn.Linear(config.hidden, config.vocabulary)
 
     def forward(self, encoded: Tensor, output: Tensor) -> Tensor:

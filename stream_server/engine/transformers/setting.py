@@ -14,7 +14,8 @@ class SilenceSettings:
 
     ``probability``: of silence, by the model itself, from which a reading below ``unlikely`` is made up (the rule of
     the Whisper paper, arXiv:2212.04356, section 4.5). Any reading below ``incredible`` is, and a loop below
-    ``unlikely``. The last two are mean natural log-probabilities of the tokens that were not forced.
+    ``unlikely``. The last two are mean natural log-probabilities of the tokens that were not forced. Text without a
+    letter or a digit, such as the notes that stand for music, is made up whatever its probability.
     """
 
     probability: float = 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -146,6 +147,18 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     save_file({"one.weight": torch.zeros(2, 3, dtype=torch.int8)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"one\.weight is torch\.int8: quantized"):
         load_weights(tmp_path, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_finite(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    broken = torch.zeros(2, 3)
+    broken[1, 1] = value
+    save_file(
+        {"one.weight": torch.ones(2), "two.weight": broken, "none": torch.ones(0)}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"two\.weight holds numbers that are not finite"):
+        load_weights(tmp_path, "cpu", dtype)
 
 
 def test_computed_tensors_are_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
+from stream_server.engine.fastconformer.activation import ACTIVATIONS as FUNCTIONS
 from stream_server.engine.fastconformer.configuration import (
+    ACTIVATIONS,
     EncoderConfig,
     FeatureConfig,
     PromptConfig,
@@ -154,7 +156,20 @@ def test_missing_and_damaged_files(folder: Path, name: str) -> None:
         ("config.json", {"vocab_size": ...}, "vocab_size must be of type int, found None"),
         ("config.json", {"vocab_size": "many"}, "vocab_size must be of type int, found 'many'"),
         ("config.json", {"max_symbols_per_step": True}, "found True"),
+        ("config.json", {"max_symbols_per_step": 10**6}, "max_symbols is 1000000, more than 64"),
+        ("config.json", {"max_symbols_per_step": 65}, "max_symbols is 65"),
+        ("config.json", {"max_symbols_per_step": 0}, "max_symbols is 0"),
+        ("config.json", {"num_decoder_layers": 10**9}, "layers is 1000000000, more than"),
+        ("config.json", {"encoder_config__num_hidden_layers": 10**9}, "layers is 1000000000, more than"),
+        ("config.json", {"encoder_config__sliding_window": 10**9}, "left is 999999999, more than"),
+        (
+            "config.json",
+            {"encoder_config__subsampling_factor": 2**40},
+            "subsampling_factor is 1099511627776, more than",
+        ),
+        ("processor_config.json", {"feature_extractor__n_fft": 2**30}, "n_fft is 1073741824, more than"),
         ("config.json", {"encoder_config": None}, "encoder_config must be an object"),
+        ("config.json", {"model_type": ["nemotron3_5_asr"]}, "this engine runs"),
         ("config.json", {"encoder_config__num_attention_heads": 5}, "divide by 5 heads"),
         ("config.json", {"encoder_config__num_attention_heads": 0}, "heads is 0"),
         ("config.json", {"encoder_config__num_hidden_layers": 0}, "layers is 0"),
@@ -182,3 +197,7 @@ def test_what_cannot_be_right(folder: Path, file: str, changes: dict[str, Any], 
     edit(folder / file, **changes)
     with pytest.raises(CheckpointError, match=message):
         read_config(folder)
+
+
+def test_every_activation_has_a_function() -> None:
+    assert tuple(FUNCTIONS) == ACTIVATIONS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +19,17 @@ pytest.importorskip("transformers", reason="the gpu extra is not installed")
 import torch
 from transformers import AutoProcessor, Nemotron3_5AsrForRNNT, NemotronAsrStreamingForRNNT
 
+from stream_server.engine.device import DeviceError
 from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.fastconformer.keyterm import KeytermSettings
 from stream_server.engine.fastconformer.loading import load_fastconformer
 from stream_server.engine.fastconformer.program import Program
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
+from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
+from stream_server.engine.fastconformer.state import State
+from stream_server.engine.hub import CheckpointError
+from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError
 from stream_server.engine.work import (
     SAMPLE_RATE,
     AppendAudio,
@@ -51,9 +58,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def load(folder: Path, streams: int = 8, settings: FastConformerSettings = SETTINGS) -> FastConformerRecognizer:
-    recognizer = load_fastconformer("tiny", folder, "cpu", streams, settings)
-    recognizer.warm_up()
-    return recognizer
+    return load_fastconformer("tiny", folder, "cpu", streams, settings)
 
 
 @pytest.fixture(scope="module")
@@ -403,15 +408,13 @@ def test_more_keyterms_than_there_is_room_for_are_left_out_with_a_warning(
     recognizer = load(folder, settings=settings)
     terms = ("two cats", *("the dog " * count for count in range(1, 20)))
     callers = hear(recognizer, noise(5.0, 1), keyterms=terms)
-    assert "keyterms are left out" in caplog.text
+    assert "keyterms: room for" in caplog.text
     assert "two cats" in callers[0].finals[0].text, "the first ones stay"
 
 
 def test_as_many_streams_are_offered_as_the_device_has_room_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from stream_server.engine.fastconformer.state import State
-
     allocate = State.allocate
 
     def poor(config: Any, streams: int, *rest: Any) -> State:
@@ -425,10 +428,65 @@ def test_as_many_streams_are_offered_as_the_device_has_room_for(
     assert "memory for 6 streams, not for the 100 asked for" in caplog.text
 
 
-def test_a_device_without_room_for_one_stream_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream_server.engine.device import DeviceError
-    from stream_server.engine.fastconformer.state import State
+def test_fewer_streams_are_offered_where_steps_leave_no_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warm_up = Runner.warm_up
 
+    def greedy(runner: Runner) -> None:
+        if runner.state.slots > 30:
+            raise DeviceMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        warm_up(runner)
+
+    monkeypatch.setattr(Runner, "warm_up", greedy)
+    assert load(folder, streams=100).info.max_streams == 25
+    assert "memory for 25 streams, not for the 100 asked for" in caplog.text
+
+
+def test_a_model_that_finds_no_room_or_a_broken_device_is_refused_with_the_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stream_server.engine.registry import RecognizerSettings, load_recognizer
+
+    for error, message in (
+        (DeviceMemoryError("CUDA out of memory."), "no room for a single stream"),
+        (DeviceLostError("an illegal memory access"), "cpu failed while .* was loaded: an illegal memory access"),
+    ):
+
+        def fail(runner: Runner, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Runner, "warm_up", fail)
+        with pytest.raises(DeviceError, match=message):
+            load_recognizer(str(folder), RecognizerSettings(device="cpu", max_streams=4))
+
+
+def test_a_vocabulary_of_another_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(folder, tmp_path / name)
+    vocabulary = json.loads((tmp_path / "one" / "tokenizer.json").read_text(encoding="utf-8"))
+    config = json.loads((tmp_path / "one" / "config.json").read_text(encoding="utf-8"))
+    vocabulary["model"]["vocab"]["▁stray"] = config["vocab_size"] + 3
+    (tmp_path / "one" / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="are both of the same checkpoint"):
+        load(tmp_path / "one")
+    config["blank_token_id"] = vocabulary["model"]["vocab"]["a"]
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="which is the blank of the model"):
+        load(tmp_path / "other")
+
+
+def test_the_languages_of_a_model_that_is_not_told_are_set(folder: Path) -> None:
+    recognizer = load(folder, settings=replace(SETTINGS, languages=("de", "fr")))
+    if PROMPTED in folder.name:
+        assert "ja-JP" in recognizer.info.languages
+    else:
+        assert recognizer.info.languages == ("de", "fr")
+        (caller,) = hear(recognizer, noise(3.0, 1), language="fr")
+        assert caller.finals[0].language == "fr"
+
+
+def test_a_device_without_room_for_one_stream_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> State:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

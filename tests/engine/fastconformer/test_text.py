@@ -111,6 +111,41 @@ def test_one_broken_character_after_another(vocabulary: Vocabulary) -> None:
     assert [word.text for word in result.words()] == ["��a"]
 
 
+def test_a_character_may_straddle_a_cut(vocabulary: Vocabulary) -> None:
+    before = transcript(vocabulary, "▁the", "▁", "<0xE2>")
+    assert (before.text, before.pending) == ("the", b"\xe2")
+    empty = Transcript(vocabulary, pending=before.pending)
+    assert (empty.text, empty.pending) == ("", b"\xe2")
+    after = Transcript(vocabulary, pending=empty.pending)
+    after.append(ids(vocabulary, "<0x82>"))
+    assert (after.text, after.pending) == ("", b"\xe2\x82")
+    after.append(ids(vocabulary, "<0xAC>", "▁cat"))
+    after.finish()
+    assert (after.text, after.pending) == ("€ cat", b"")
+    assert after.words() == [Word("€", 0, 2), Word("cat", 2, 3)]
+
+
+@pytest.mark.parametrize("followers", [[], ["▁cat"], ["<en-US>"]])
+def test_what_straddles_a_cut_and_is_not_completed_is_dropped(vocabulary: Vocabulary, followers: list[str]) -> None:
+    after = Transcript(vocabulary, pending=b"\xe2\x82")
+    after.append(ids(vocabulary, *followers))
+    after.finish()
+    assert after.text == ("cat" if followers == ["▁cat"] else "")
+    assert after.pending == b""
+    assert after.words() == ([Word("cat", 0, 1)] if after.text else [])
+
+
+def test_a_cut_anywhere_loses_nothing(vocabulary: Vocabulary) -> None:
+    tokens = vocabulary.encode("é€é€€")
+    for cut in range(len(tokens) + 1):
+        before = Transcript(vocabulary)
+        before.append(tokens[:cut])
+        after = Transcript(vocabulary, pending=before.pending)
+        after.append(tokens[cut:])
+        after.finish()
+        assert before.text + after.text == "é€é€€"
+
+
 def test_a_language_tag_is_no_text(vocabulary: Vocabulary) -> None:
     result = transcript(vocabulary, "▁the", "▁cat", ".")
     assert result.language is None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
-pytest.importorskip("transformers", reason="the gpu extra is not installed")
+transformers = pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
 from safetensors.torch import load_file, save_file
 
 from stream_server.engine.hub import CheckpointError
+from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.recognizer import load_transformers_recognizer
 from stream_server.engine.transformers.setting import TransformersSettings
 
@@ -48,7 +51,17 @@ def test_what_is_served_is_said(folder: Path) -> None:
     assert "whisper" in message
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "no such thing"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"model_type": "no such thing"}',
+        '{"model_type": ["a"]}',
+        '{"model_type": "whisper", "d_model": []}',
+    ],
+)
 def test_a_configuration_that_makes_no_sense(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     assert "config.json" in refusal(folder)
@@ -75,10 +88,49 @@ def test_misshapen_tensors(folder: Path) -> None:
     assert "ctc_head.bias" in refusal(folder)
 
 
-def test_tensors_that_nobody_asks_for_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_extra_tensors(folder: Path) -> None:
     change_tensors(folder, lambda tensors: tensors.update({"spare.weight": torch.zeros(3)}))
+    assert "spare.weight" in refusal(folder)
+
+
+def test_extra_tensors_that_the_class_knows_to_ignore(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({"spare.weight": torch.zeros(3)}))
+    monkeypatch.setattr(transformers.ParakeetForCTC, "_keys_to_ignore_on_load_unexpected", [r"spare\.weight"])
     load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
-    assert any("spare.weight" in record.getMessage() for record in caplog.records if "transformers" in record.name)
+
+
+def test_what_only_training_needs_may_be_missing(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint("wav2vec2"), tmp_path / "copy"))
+    change_tensors(folder, lambda tensors: tensors.pop("wav2vec2.masked_spec_embed"))
+    load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_tensors_that_are_not_finite(folder: Path, value: float) -> None:
+    change_tensors(folder, lambda tensors: tensors["ctc_head.bias"][1].fill_(value))
+    assert "not finite: ctc_head.bias" in refusal(folder)
+
+
+def test_no_progress_bar_among_the_log_lines(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
+    assert capfd.readouterr() == ("", "")
+    transformers.AutoModel.from_pretrained(folder)
+    assert "Loading weights" in capfd.readouterr().err  # whoever loads something else keeps theirs
+
+
+def test_features_are_made_on_the_card_of_the_model(checkpoint: Callable[[str], Path]) -> None:
+    asked = []
+
+    class Extractor:
+        n_samples = 1
+
+        def __call__(self, clips: object, *, device: str, **_: object) -> dict[str, object]:
+            asked.append(device)
+            return {}
+
+    loaded, _ = load_model(checkpoint("whisper"), "tiny", torch.device("cpu"), SETTINGS)
+    replace(loaded, extractor=Extractor(), device=torch.device("cuda", 1)).features([])
+    assert asked == ["cuda:1"]
 
 
 def test_another_sample_rate(folder: Path) -> None:

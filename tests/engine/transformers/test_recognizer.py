@@ -19,7 +19,7 @@ from stream_server.engine.transformers.setting import TransformersSettings
 from stream_server.engine.transformers.vocabulary import Vocabulary
 from stream_server.engine.work import Hypothesis, StreamOptions, TimedWord
 
-WORDS = ("it", "was", "the", "best", "worst", "of", "times", "you", "age")
+WORDS = ("it", "was", "the", "best", "worst", "of", "times", "you", "♪♪", "42", "age")
 SECOND = 16_000
 
 
@@ -217,6 +217,17 @@ def test_made_up_text(logprob: float, silence: float, looped: bool, text: str) -
     final = Caller(model).read(1, Kind.FINAL)
     assert final.text == text
     assert bool(final.words) == bool(text)
+
+
+def test_text_without_letters_and_digits_is_made_up() -> None:
+    model = Scripted()
+    model.script = {1: "♪♪", 2: "♪♪ you", 3: "42"}
+    for kind in Kind:
+        assert [Caller(model).read(second, kind).text for second in (1, 2, 3)] == ["", "♪♪ you", "42"]
+    caller = Caller(model)
+    for kind in (Kind.STEP, Kind.STEP, Kind.PREVIEW):
+        caller.read(1, kind)
+    assert caller.read(1, Kind.FINAL) == Hypothesis("", 0, 0.0, "en", ())
 
 
 def test_what_was_heard_is_not_taken_back() -> None:

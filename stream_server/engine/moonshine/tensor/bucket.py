@@ -34,7 +34,7 @@ class DeviceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Room for a decoder's batch: encoder frames of a clip, and tokens that are read."""
+    """Room for a decoder's batch: encoder frames of a clip, and tokens that are read. What is not used is masked."""
 
     frames: int
     tokens: int
@@ -48,7 +48,12 @@ def smallest(sizes: Sequence[int], need: int) -> int:
 def room_of(samples: int, settings: DeviceSettings) -> Shape:
     """What clips of so many samples need, unless a prefix is longer than they may be: room for the start, the tokens,
     and those that are read before the host notices the end."""
-    return Shape(count_frames(samples), token_cap(samples) + 1 + settings.steps)
+    return Shape(_aligned(count_frames(samples)), _aligned(token_cap(samples) + 1 + settings.steps))
+
+
+def _aligned(count: int) -> int:
+    """A multiple of 8 or more: rows of a matrix of 16-bit numbers then begin where a device reads them at once."""
+    return -(-count // 8) * 8
 
 
 def widths_of(tokens: int, settings: DeviceSettings) -> tuple[int, ...]:

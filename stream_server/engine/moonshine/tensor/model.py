@@ -10,7 +10,8 @@ is 2,800). The audio's own convolution, softmax and the vocabulary stay in float
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -53,10 +54,12 @@ class TensorModel:
         self._captures = Captures(self._device)
         self._held: dict[Shape, Memory] = {}
 
-    @device_faults()
-    @torch.inference_mode()
     def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         """See `Backend`. A clip's result depends on its company only in the last bits of its probabilities."""
+        with self._at_work():
+            return self._decode_all(requests)
+
+    def _decode_all(self, requests: Sequence[Request]) -> list[Hypothesis]:
         clips = [clip_of(request) for request in requests]
         order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
         parts = -(-len(order) // self._settings.clips[-1])
@@ -68,14 +71,20 @@ class TensorModel:
             found |= zip(chosen, self._decode(rows, [clips[index] for index in chosen]), strict=True)
         return [found[index] for index in range(len(requests))]
 
-    @device_faults()
-    @torch.inference_mode()
     def warm_up(self, longest: int, clips: int) -> None:
         """Take the memory and capture the graphs for clips of up to so many samples; then decode silence."""
         if self._device.type == "cuda":
-            self._capture([samples for samples in lengths(self._settings) if samples <= self._padded(longest)])
+            with self._at_work():
+                self._capture([samples for samples in lengths(self._settings) if samples <= self._padded(longest)])
         self.decode([Request(np.zeros(longest, np.float32))])
         self.decode([Request(np.zeros(MINIMUM_SAMPLES, np.float32))] * clips)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """What torch keeps for each thread: which card is meant, and that nothing is learned; and names for faults."""
+        card = torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+        with device_faults(), card, torch.inference_mode():
+            yield
 
     def _capture(self, sizes: Sequence[int]) -> None:
         """Allocate and capture for clips of these lengths."""
@@ -85,7 +94,8 @@ class TensorModel:
                 audio, real = torch.zeros(count, samples), torch.full((count,), samples)
                 self._captures.record(("encode", count, samples), self._encoder.cross, audio, real)
             shape = room_of(samples, settings)
-            memory = self._held[shape] = self._allocate(settings.clips[-1], shape)
+            memory = self._held.get(shape) or self._allocate(settings.clips[-1], shape)
+            self._held[shape] = memory
             for count in settings.clips:
                 record(self._decoder, self._captures, settings, memory.part(count))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from stream_server.engine.fault import device_faults
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
 from stream_server.engine.moonshine.tensor.model import TensorModel
@@ -18,4 +19,5 @@ def load_moonshine_torch(assets: Assets, settings: MoonshineSettings, device: st
     """
     limits = settings.device if device.startswith("cuda") else settings.device.unpadded()
     settings = replace(settings, max_batch=limits.max_batch, max_step_samples=limits.max_step_samples)
-    return MoonshineRecognizer(assets, settings, TensorModel(assets, limits, device))
+    with device_faults():
+        return MoonshineRecognizer(assets, settings, TensorModel(assets, limits, device))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the gpu extra is not installed")
 
+from bench.backends import FloatBuilder
 from stream_server.engine.moonshine.asset import Assets
 from stream_server.engine.moonshine.model import Model
 from stream_server.engine.moonshine.request import MAXIMUM_SAMPLES, Hypothesis, Request
@@ -71,6 +72,20 @@ def test_says_what_the_cpu_says(
         words += max(len(said), len(ours))
     assert words > 30
     assert matched >= 0.9 * words
+
+
+def test_says_exactly_what_the_same_graphs_say_without_rounding(
+    tensor_model: TensorModel, assets: Assets, tokenizer: Tokenizer, excerpt: Excerpt
+) -> None:
+    """The two are one network: only the products of 8 bits stand between them."""
+    spans = [(0.0, 2.3), (2.3, 6.0), (6.0, 7.1), (7.1, 12.4), (20.0, 24.7), (30.0, 33.2)]
+    clips = [excerpt("two_cities.wav", *span) for span in spans]
+    clips += [excerpt("beckett.wav", 0.0, 4.1), excerpt("beckett.wav", 4.1, 9.9)]
+    requests = [Request(clip) for clip in clips]
+    unrounded = Model(assets, new_builder=FloatBuilder).decode(requests)
+    texts = [[tokenizer.decode(each.tokens) for each in said] for said in (unrounded, tensor_model.decode(requests))]
+    assert texts[0] == texts[1]
+    assert sum(len(text.split()) for text in texts[0]) > 60
 
 
 def test_attention_is_that_of_the_cpu(model: Model, clips: list[Audio], alone: list[Hypothesis]) -> None:
