@@ -203,7 +203,8 @@ class _Bench:
         """Where the time of a step goes, and what it would be at least."""
         advance = self._phases.begin("parts of a step", len(self._chunks) + 1)
         found = self._found
-        found.rates = measure_rates(self._device, self._dtype)
+        with torch.inference_mode():  # as all that has been captured before it
+            found.rates = measure_rates(self._device, self._dtype)
         advance(1)
         for frames in self._chunks:
             best = found.capacity.get(frames, {}).get("recognizer")
@@ -272,6 +273,6 @@ def measure(plan: Plan, phases: Phases) -> Findings:
         if wants_rival:
             try:
                 bench.rival(budget)
-            except RivalError as error:
+            except (RivalError, RuntimeError, IndexError) as error:  # what was measured before is not to be lost
                 findings.skipped["transformers"] = str(error)
     return findings

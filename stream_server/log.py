@@ -14,7 +14,10 @@ import structlog
 
 
 def configure_logging(level: str, format: Literal["text", "json"]) -> None:
-    """Send all records of at least ``level`` to stderr, as lines for people or as one JSON object each."""
+    """Send all records of at least ``level`` to stderr, as lines for people or as one JSON object each.
+
+    Tracebacks come without the values of variables: these may hold what a caller has said, or its key.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -23,9 +26,14 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
     ]
     last: list[structlog.types.Processor]
     if format == "json":
-        last = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_serialize)]
+        as_dict = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        last = [
+            structlog.processors.ExceptionRenderer(as_dict),
+            structlog.processors.JSONRenderer(serializer=_serialize),
+        ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        as_text = structlog.dev.RichTracebackFormatter(show_locals=False)
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=as_text)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )

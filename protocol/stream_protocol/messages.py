@@ -103,7 +103,7 @@ class Init(Message):
     vad: str | None = None
     """Voice activity detector: `webrtc` or `silero`; the server's own default when left out."""
     keyterms: Keyterms = []
-    """Words or phrases to favour, where the model can: the first 100, each cut to 100 characters."""
+    """Words or phrases to favour, where the model can: the first 100, cut to 100 characters, as far as it has room."""
     session_id: str | None = None
     """Resume: the `session_id` of the broken session's `ready`."""
     resume_token: str | None = Field(default=None, repr=False)

@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 Deliver = Callable[[Outcome], None]
 
+STOP_PATIENCE = 30.0
+"""Seconds that the last step may take when the engine stops."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -158,12 +161,14 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the device thread after its current step; queued work is dropped."""
+        """End the device thread after its current step; queued work is dropped. A step that hangs is left behind."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_PATIENCE)
+            if self._thread.is_alive():
+                logger.error("a step has not ended within %g s; it is left behind", STOP_PATIENCE)
 
     def open(self, options: StreamOptions, deliver: Deliver) -> EngineStream:
         """Open a stream.

@@ -23,12 +23,12 @@ from stream_server.engine.work import Audio, Hypothesis, StreamOptions
 class RecognizerInfo:
     """What the engine and ``/v1/models`` need to know of a model.
 
-    ``languages`` are BCP 47 tags, such as en or de-DE. ``step_samples``: chunk length (streaming) or commit interval (segment).
-    ``chunks``: the chunk lengths a streaming model can work with, shortest first; none means just ``step_samples``.
-    ``lead_samples``: by how much the first chunk of a segment is shorter than the others. ``max_batch``: most tasks in
-    one step. ``max_step_samples``: most audio in one step, so that a step stays short. ``max_segment_sec``: the longest
-    segment the model is at ease with. ``keyterms``: whether it can favour words. ``max_streams``: how many streams its
-    memory holds; None for any number.
+    ``languages`` are BCP 47 tags, such as en or de-DE. ``step_samples``: chunk length (streaming) or commit interval
+    (segment). ``chunks``: the chunk lengths a streaming model can work with, shortest first; none means just
+    ``step_samples``. ``lead_samples``: by how much the first chunk of a segment is shorter than the others.
+    ``max_batch``: most tasks in one step. ``max_step_samples``: most audio in one step, so that a step stays short.
+    ``max_segment_sec``: the longest segment the model is at ease with. ``keyterms``: whether it can favour words.
+    ``max_streams``: how many streams its memory holds; None for any number.
     """
 
     name: str
