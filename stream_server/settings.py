@@ -80,7 +80,7 @@ class Settings(BaseModel):
     api_key_file: Path | None = None
     """One key per line; empty lines and lines that begin with # are skipped."""
 
-    max_sessions: int = Field(256, ge=1)
+    max_sessions: int = Field(256, ge=1, le=100_000)
     max_sessions_per_key: int = Field(0, ge=0)
     """Sessions at once of one API key; 0 for no limit."""
     max_backlog: float = Field(60.0, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.state import State
 from stream_server.engine.fastconformer.text import Vocabulary
+from stream_server.engine.fault import device_faults
 from stream_server.engine.hub import CheckpointError
 from stream_server.engine.recognizer import DeviceMemoryError
 
@@ -103,11 +105,10 @@ def allocate(
         room = free - min(settings.graph_bytes + settings.reserve_bytes, free // 2)
         streams = min(max_streams, room // each - 1)  # one more is scratch
     while streams > 0:
-        try:
+        with suppress(DeviceMemoryError), device_faults():
             return (  # in one expression, so that the former is not kept where the latter does not fit
                 State.allocate(config, streams, device, dtype),
                 KeytermTable(settings.keyterms, config.transducer, streams + 1, device),
             )
-        except torch.OutOfMemoryError:
-            streams //= 2
+        streams //= 2
     raise DeviceError(f"{device} has no room for a single stream of {each / 1e6:.2f} MB beside the model")

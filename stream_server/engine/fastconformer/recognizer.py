@@ -48,12 +48,18 @@ class _Segment:
 
 
 class FastConformerStream(Stream):
-    """One caller: its slot on the device, its segment, and where the last one ended."""
+    """One caller: its slot on the device, its segment, and of the last one where it ended and what was left of it:
+    the first bytes of a character, which the next may complete if it follows."""
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot.index
         self.segment: _Segment | None = None
         self.ended: int | None = None
+        self.pending = b""
+
+    def goes_on(self, task: Task) -> bool:
+        """Whether a task that begins a segment takes up where the last one ended."""
+        return task.follows and self.ended == task.start
 
 
 class FastConformerRecognizer:
@@ -119,7 +125,8 @@ class FastConformerRecognizer:
         assert isinstance(stream, FastConformerStream)
         if stream.segment is not None and stream.segment.id == task.segment_id:
             return stream.segment
-        return _Segment(task.segment_id, task.start, Transcript(self._vocabulary))
+        pending = stream.pending if stream.goes_on(task) else b""
+        return _Segment(task.segment_id, task.start, Transcript(self._vocabulary, pending=pending))
 
     def _chunk(self, task: Task, segment: _Segment) -> Chunk:
         stream = task.stream
@@ -132,7 +139,7 @@ class FastConformerRecognizer:
             slot=stream.slot,
             audio=task.audio,
             first=first,
-            reset=first and not (task.follows and stream.ended == task.start),
+            reset=first and not stream.goes_on(task),
             last=last,
             frames=frames,
             prompt=self._prompt_of(task.options.language),
@@ -146,6 +153,7 @@ class FastConformerRecognizer:
         """The task's segment has failed: its stream begins anew with the next one."""
         assert isinstance(task.stream, FastConformerStream)
         task.stream.segment = task.stream.ended = None
+        task.stream.pending = b""
         return error
 
     def _conclude(self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission | Exception) -> Hypothesis:
@@ -163,7 +171,7 @@ class FastConformerRecognizer:
         if task.kind is Kind.FINAL:
             stream.segment = None
             stream.ended = segment.start + segment.samples
-            segment.transcript.finish()
+            stream.pending = segment.transcript.pending
             return self._hypothesis(task, segment)
         if segment.hypothesis is None or emission.tokens:
             segment.hypothesis = self._hypothesis(task, segment)

@@ -23,7 +23,7 @@ from stream_server.engine.device import DeviceError
 from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.fastconformer.keyterm import KeytermSettings
 from stream_server.engine.fastconformer.loading import load_fastconformer
-from stream_server.engine.fastconformer.program import Program
+from stream_server.engine.fastconformer.program import Emission, Program
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
 from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
@@ -276,6 +276,32 @@ def test_a_pause_resets_and_a_cut_does_not(recognizer: FastConformerRecognizer, 
     assert second(follows=False) == afresh
     assert second(follows=True) != afresh
     assert second(follows=True, gap=160) == afresh, "what is between has not been heard"
+
+
+def test_a_character_that_straddles_a_cut_is_told_once(
+    recognizer: FastConformerRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (recognizer._vocabulary._tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in "é".encode())
+
+    def scripted(*tokens: int) -> Any:
+        return lambda chunks, frames: [Emission(list(tokens), [0] * len(tokens), [-0.1] * len(tokens)) for _ in chunks]
+
+    def say(*, follows: bool) -> list[str]:
+        made = engine(recognizer)
+        caller = Caller(made)
+        audio = noise(0.2, 1)
+        for number, token in enumerate((first, second)):
+            monkeypatch.setattr(recognizer._runner, "run", scripted(token))
+            caller.stream.submit(
+                segment(audio, number=number, start=number * len(audio), follows=follows and number > 0)
+            )
+            while made.step():
+                pass
+        caller.stream.close()
+        return [final.text for final in caller.finals]
+
+    assert say(follows=True) == ["", "é"]
+    assert say(follows=False)[0] == ""
 
 
 def test_a_long_session_loses_nothing(recognizer: FastConformerRecognizer) -> None:
