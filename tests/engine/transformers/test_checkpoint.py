@@ -114,6 +114,7 @@ def test_tensors_that_are_not_finite(folder: Path, value: float) -> None:
 def test_no_progress_bar_among_the_log_lines(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_transformers_recognizer("tiny", folder, "cpu", SETTINGS)
     assert capfd.readouterr() == ("", "")
+    transformers.utils.logging.enable_progress_bar()  # in case another test has switched it off
     transformers.AutoModel.from_pretrained(folder)
     assert "Loading weights" in capfd.readouterr().err  # whoever loads something else keeps theirs
 
