@@ -20,7 +20,7 @@ from stream_server.engine.fastconformer.settings import FastConformerSettings, K
 from stream_server.engine.moonshine.recognizer import MoonshineSettings
 from stream_server.engine.recognizer import RecognizerInfo
 from stream_server.engine.registry import RecognizerSettings
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from stream_server.engine.work import SAMPLE_RATE
 
 PREFIX = "STREAM_SERVER_"

@@ -16,7 +16,7 @@ from stream_server.engine.hub import CheckpointError, find_checkpoint
 from stream_server.engine.moonshine.asset import find_assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
 from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, Recognizer
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 
 MOONSHINE = "moonshine-tiny"
 STREAMING = ("nemotron_asr_streaming", "nemotron3_5_asr")

@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
 from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.reading import Request
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from tests.engine.transformers import tiny
 from tests.engine.transformers.test_whisper import word_errors
 from tests.support.speech import recording

@@ -15,7 +15,7 @@ from stream_server.engine.transformers.checkpoint import Checkpoint, load_checkp
 from stream_server.engine.transformers.ctc import CtcModel
 from stream_server.engine.transformers.reading import SegmentModel
 from stream_server.engine.transformers.seq2seq import Seq2SeqModel
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from stream_server.engine.transformers.transducer import TransducerModel
 
 

@@ -22,7 +22,7 @@ from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.reading import Reading, Request, SegmentModel
-from stream_server.engine.transformers.setting import SilenceSettings, TransformersSettings
+from stream_server.engine.transformers.settings import SilenceSettings, TransformersSettings
 from stream_server.engine.work import SAMPLE_RATE, Hypothesis, TimedWord
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from stream_server.engine.transformers.alignment import align_tokens
 from stream_server.engine.transformers.checkpoint import Checkpoint, pad_short
 from stream_server.engine.transformers.prompt import Prompt
 from stream_server.engine.transformers.reading import Reading, Request
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from stream_server.engine.work import SAMPLE_RATE, Audio
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from stream_server.engine.hub import CheckpointError
 from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.recognizer import load_transformers_recognizer
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 
 SETTINGS = TransformersSettings()
 

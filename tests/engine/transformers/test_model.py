@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
 from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.reading import Reading, Request, SegmentModel
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from tests.engine.transformers.conftest import KINDS
 from tests.engine.transformers.tiny import noise
 

@@ -15,7 +15,7 @@ from stream_server.engine.recognizer import Kind, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.transformers.reading import AUTO, Reading, Request
 from stream_server.engine.transformers.recognizer import TransformersRecognizer
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from stream_server.engine.transformers.vocabulary import Vocabulary
 from stream_server.engine.work import Hypothesis, StreamOptions, TimedWord
 

@@ -15,7 +15,7 @@ from stream_server.engine.transformers.checkpoint import Checkpoint
 from stream_server.engine.transformers.family import load_model
 from stream_server.engine.transformers.reading import Request
 from stream_server.engine.transformers.seq2seq import Seq2SeqModel
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from tests.engine.transformers.tiny import noise
 
 CLIPS = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 0.7, 1.2))]

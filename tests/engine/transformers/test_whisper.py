@@ -17,7 +17,7 @@ from stream_server.engine.transformers.recognizer import (
     TransformersRecognizer,
     load_transformers_recognizer,
 )
-from stream_server.engine.transformers.setting import TransformersSettings
+from stream_server.engine.transformers.settings import TransformersSettings
 from stream_server.engine.work import SAMPLE_RATE, Audio, Hypothesis, StreamOptions
 from tests.support.caller import transcribe
 from tests.support.running import running_server
