@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.option import RESULTS, count, some_of
+
 if TYPE_CHECKING:
     from bench.suite import Plan
 
@@ -62,30 +64,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, help="recordings (flac, wav) and transcripts.tsv: name, tab, text")
-    parser.add_argument("--only", type=_parts, default=PARTS, help=f"of {','.join(PARTS)}")
+    parser.add_argument("--only", type=some_of(PARTS), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a few minutes less, and figures that mean little")
-    parser.add_argument("--clips", type=_count, help="only so many recordings")
+    parser.add_argument("--clips", type=count, help="only so many recordings")
     parser.add_argument("--streams", type=_numbers, help="numbers of streams to try, such as 8,16,24")
-    parser.add_argument("--seconds", type=_count, help="length of each load of the capacity curve")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder for the picture")
+    parser.add_argument("--seconds", type=count, help="length of each load of the capacity curve")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the picture")
     return parser.parse_args(arguments)
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    chosen = tuple(part.strip() for part in text.split(","))
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    return chosen
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("one is the least")
-    return number
-
-
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_count(part) for part in text.split(",")}))
+    return tuple(sorted({count(part) for part in text.split(",")}))
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -22,6 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.option import RESULTS, count, some_of
+
 if TYPE_CHECKING:
     from bench.engine_suite import Plan
 
@@ -95,30 +97,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0], help="architecture of random weights")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
-    parser.add_argument("--only", type=_parts, default=PARTS, help=f"of {','.join(PARTS)}")
+    parser.add_argument("--only", type=some_of(PARTS), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--budget", type=_positive, default=540.0, help="seconds for everything; default 540")
     parser.add_argument(
         "--seconds", type=_positive, default=2.0, help="of virtual time counted in a run of streams; default 2"
     )
     parser.add_argument("--tokens", type=_positive, default=3.0, help="tokens per second of random weights; default 3")
-    parser.add_argument("--streams", type=_count, help="most streams; default 16384 on a card, 64 on the CPU")
-    parser.add_argument("--batch", type=_count, help="most streams of a step; default 1024 on a card, 16 on the CPU")
+    parser.add_argument("--streams", type=count, help="most streams; default 16384 on a card, 64 on the CPU")
+    parser.add_argument("--batch", type=count, help="most streams of a step; default 1024 on a card, 16 on the CPU")
     parser.add_argument("--audio", type=Path, help="speech to use: WAV, 16 kHz, mono, 16 bit")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder for the files")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the files")
     return parser.parse_args(arguments)
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    chosen = tuple(part.strip() for part in text.split(","))
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    return chosen
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("one is the least")
-    return number
 
 
 def _positive(text: str) -> float:

@@ -22,7 +22,8 @@ from stream_server.engine.fastconformer.keyterm import KeytermAutomaton, Keyterm
 from stream_server.engine.fastconformer.program import Chunk, Emission
 from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
-from stream_server.engine.fastconformer.text import Transcript, Vocabulary, confidence, timed_words
+from stream_server.engine.fastconformer.text import Transcript, Vocabulary, timed_words
+from stream_server.engine.likelihood import confidence
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.work import Hypothesis

@@ -7,7 +7,6 @@ The vocabulary is SentencePiece's (Kudo and Richardson 2018, arXiv:1808.06226) i
 from __future__ import annotations
 
 import codecs
-import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import NamedTuple, Self
 from tokenizers import Tokenizer
 
 from stream_server.engine.hub import CheckpointError
+from stream_server.engine.likelihood import confidence
 from stream_server.engine.work import TimedWord
 
 _SPACE = "▁"
@@ -159,11 +159,6 @@ class Transcript:
         self._runs.append((self._tokens - 1 if self._waiting is None else self._waiting, self._tokens))
         self._ends.append(len(self.text))
         self._waiting = None
-
-
-def confidence(logprobs: Sequence[float]) -> float:
-    """The geometric mean of the tokens' probabilities, 0 to 1; 1 for no tokens."""
-    return min(1.0, math.exp(math.fsum(logprobs) / len(logprobs))) if logprobs else 1.0
 
 
 def timed_words(

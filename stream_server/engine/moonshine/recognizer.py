@@ -10,11 +10,11 @@ It knows nothing of other callers, of load or of time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_server.engine.commitment import CommitmentSettings, Decode, committed_words
+from stream_server.engine.likelihood import confidence, mean_logprob
 from stream_server.engine.moonshine.alignment import align_words
 from stream_server.engine.moonshine.architecture import HOP
 from stream_server.engine.moonshine.asset import Assets
@@ -125,7 +125,7 @@ class MoonshineRecognizer:
         second = [self._shifted(attempt) for attempt in fresh if self._is_read_twice(attempt)]
         self._read([*fresh, *second])
         for attempt, other in zip(filter(self._is_read_twice, fresh), second, strict=True):
-            if _mean(other.fresh) > _mean(attempt.fresh):
+            if mean_logprob(other.fresh) > mean_logprob(attempt.fresh):
                 attempt.reading, attempt.shift = other.reading, other.shift
         results = [self._conclude(attempt) for attempt in attempts]
         for task, (_, progress) in zip(tasks, results, strict=True):
@@ -176,10 +176,10 @@ class MoonshineRecognizer:
         stable = self._tokenizer.decode(progress.tokens)
         text = self._tokenizer.decode(reading.tokens)
         if not state.tokens and is_stock_phrase(
-            text, self._seconds(task), _mean(attempt.fresh), self._settings.phantom
+            text, self._seconds(task), mean_logprob(attempt.fresh), self._settings.phantom
         ):
             text = ""
-        return Hypothesis(text, len(stable), _confidence(attempt.logprobs), LANGUAGE), progress
+        return Hypothesis(text, len(stable), confidence(attempt.logprobs), LANGUAGE), progress
 
     def _is_phantom(self, attempt: _Attempt) -> bool:
         assert attempt.reading is not None
@@ -187,7 +187,7 @@ class MoonshineRecognizer:
             return False
         text = self._tokenizer.decode(attempt.reading.tokens)
         seconds = self._seconds(attempt.task)
-        return is_phantom(text, seconds, _mean(attempt.fresh), attempt.reading.looped, self._settings.phantom)
+        return is_phantom(text, seconds, mean_logprob(attempt.fresh), attempt.reading.looped, self._settings.phantom)
 
     def _seconds(self, task: Task) -> float:
         """How much of a task's audio is speech, about."""
@@ -199,7 +199,7 @@ class MoonshineRecognizer:
         words: tuple[TimedWord, ...] | None = None
         if attempt.task.options.words:
             words = self._timed_words(attempt) if text else ()
-        return Hypothesis(text, len(text), _confidence(attempt.logprobs) if text else 0.0, LANGUAGE, words)
+        return Hypothesis(text, len(text), confidence(attempt.logprobs) if text else 0.0, LANGUAGE, words)
 
     def _commit(self, state: _Progress, attempt: _Attempt, *, may_commit: bool) -> _Progress:
         assert attempt.reading is not None
@@ -237,7 +237,7 @@ class MoonshineRecognizer:
         times = align_words(groups, reading.attention, task.audio[shift:])
         return tuple(
             TimedWord(
-                word, task.start + shift + start, task.start + shift + end, _confidence(attempt.logprobs[first:last])
+                word, task.start + shift + start, task.start + shift + end, confidence(attempt.logprobs[first:last])
             )
             for (word, first, last), (_, start, end) in zip(groups, times, strict=True)
         )
@@ -251,13 +251,3 @@ def _prepared(attempt: _Attempt) -> Hypothesis | None:
     if attempt.task.options.words and preview[1].words is None:  # they were not asked for then
         return None
     return preview[1]
-
-
-def _mean(logprobs: Sequence[float]) -> float:
-    """Mean natural log-probability; 0 for none."""
-    return sum(logprobs) / len(logprobs) if logprobs else 0.0
-
-
-def _confidence(logprobs: Sequence[float]) -> float:
-    """Geometric mean of the token probabilities, from 0 to 1; 0 where there is no token."""
-    return math.exp(_mean(logprobs)) if logprobs else 0.0

@@ -8,7 +8,6 @@ final. It knows nothing of other callers, of load or of time.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from stream_server.engine.commitment import Decode, committed_words
 from stream_server.engine.fault import device_faults
+from stream_server.engine.likelihood import confidence, mean_logprob
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.transformers.family import load_model
@@ -173,15 +173,15 @@ class TransformersRecognizer:
         if made_up:
             return Hypothesis("", 0, 0.0, reading.language), progress
         stable = self._vocabulary.decode(progress.tokens)
-        return Hypothesis(text, len(stable), _confidence(attempt.logprobs), reading.language), progress
+        return Hypothesis(text, len(stable), confidence(attempt.logprobs), reading.language), progress
 
     def _final(self, attempt: _Attempt, made_up: bool) -> Hypothesis:
         text = "" if made_up else self._vocabulary.decode(attempt.reading.tokens)
         words: tuple[TimedWord, ...] | None = None
         if attempt.task.options.words:
             words = self._timed_words(attempt) if text else ()
-        confidence = _confidence(attempt.logprobs) if text else 0.0
-        return Hypothesis(text, len(text), confidence, attempt.reading.language, words)
+        sure = confidence(attempt.logprobs) if text else 0.0
+        return Hypothesis(text, len(text), sure, attempt.reading.language, words)
 
     def _commit(self, state: _Progress, attempt: _Attempt, *, may_commit: bool) -> _Progress:
         tokens, logprobs = attempt.reading.tokens, attempt.logprobs
@@ -219,8 +219,8 @@ class TransformersRecognizer:
         for word, first, last in self._vocabulary.group(reading.tokens):
             spans = [reading.spans[index] for index in range(first, last) if self._is_heard(reading.tokens[index])]
             spans = spans or list(reading.spans[first:last])
-            confidence = _confidence(attempt.logprobs[first:last])
-            words.append(TimedWord(word, task.start + spans[0][0], task.start + spans[-1][1], confidence))
+            sure = confidence(attempt.logprobs[first:last])
+            words.append(TimedWord(word, task.start + spans[0][0], task.start + spans[-1][1], sure))
         return tuple(words)
 
     def _is_heard(self, token: int) -> bool:
@@ -232,7 +232,7 @@ def is_made_up(text: str, reading: Reading, settings: SilenceSettings) -> bool:
     """Whether a reading, and the text of it, is what the model says where nobody speaks; see `SilenceSettings`."""
     if not any(letter.isalnum() for letter in text):
         return True
-    logprob = _mean(reading.logprobs)
+    logprob = mean_logprob(reading.logprobs)
     doubted = reading.looped or reading.silence >= settings.probability
     return logprob < settings.incredible or (doubted and logprob < settings.unlikely)
 
@@ -250,13 +250,3 @@ def _prepared(task: Task, state: _Progress) -> Hypothesis | None:
     if task.kind is not Kind.FINAL or preview is None or preview.samples != len(task.audio):
         return None
     return preview.final if preview.with_words or not task.options.words else None
-
-
-def _mean(logprobs: Sequence[float]) -> float:
-    """Mean natural log-probability; 0 for none."""
-    return sum(logprobs) / len(logprobs) if logprobs else 0.0
-
-
-def _confidence(logprobs: Sequence[float]) -> float:
-    """Geometric mean of the token probabilities, from 0 to 1; 0 where there is no token."""
-    return math.exp(_mean(logprobs)) if logprobs else 0.0

@@ -14,7 +14,7 @@ pytest.importorskip("tokenizers", reason="the gpu extra is not installed")
 pytest.importorskip("torch", reason="the gpu extra is not installed")
 pytest.importorskip("transformers", reason="the gpu extra is not installed")
 
-from stream_server.engine.fastconformer.text import Transcript, Vocabulary, Word, confidence, timed_words
+from stream_server.engine.fastconformer.text import Transcript, Vocabulary, Word, timed_words
 from stream_server.engine.hub import CheckpointError
 from stream_server.engine.work import TimedWord
 from tests.support.checkpoint import make_tokenizer
@@ -213,12 +213,6 @@ def test_times_are_ordered_and_inside_the_segment() -> None:
         assert placed[-1].end <= end
         assert all(word.end > word.start for word in placed)
         assert all(one.end <= two.start for one, two in pairwise(placed))
-
-
-def test_confidence_is_the_geometric_mean() -> None:
-    assert confidence([]) == 1.0
-    assert confidence([math.log(0.25), 0.0]) == pytest.approx(0.5)
-    assert confidence([1e-7]) == 1.0
 
 
 def test_a_missing_or_damaged_vocabulary(tmp_path: Path) -> None:
