@@ -32,7 +32,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     above.set_ylabel("streams in real time at p99")
     above.set_title(f"{result['model']['type']}, {result['model']['parameters'] / 1e6:.0f} M, {result['device']}")
     above.margins(y=0.15)
-    above.legend(fontsize=8, loc="lower right")
+    above.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
     begins = [0.0] * len(names)
     for part in PARTS:
         lengths = [_part(chunk["step"], part) for chunk in chunks.values()]
@@ -44,7 +44,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             below.plot([floor, floor], [row - 0.4, row + 0.4], color="black", label="floor" if row == 0 else None)
     below.set_xlabel("step at capacity, ms")
     below.invert_yaxis()
-    below.legend(fontsize=8, ncols=4)
+    below.legend(fontsize=8, ncols=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     figure.savefig(path, dpi=120)
 
 
