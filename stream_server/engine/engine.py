@@ -51,7 +51,7 @@ STOP_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """``max_streams``: callers at once. ``max_backlog_sec``: audio of a stream that may wait for finals."""
+    """``max_streams``: callers at once. ``max_backlog_sec``: audio of a stream that may wait for finals and chunks."""
 
     max_streams: int = 256
     max_backlog_sec: float = 60.0
@@ -87,7 +87,7 @@ class EngineStream:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much audio waits for its finals that the sender should pause."""
+        """Whether so much audio waits for its finals or chunks that the sender should pause."""
         return self._engine.is_behind(self)
 
     def close(self) -> None:
@@ -201,7 +201,10 @@ class Engine:
 
     def is_behind(self, stream: EngineStream) -> bool:
         with self._condition:
-            return stream.planner.backlog > self._settings.max_backlog_sec * SAMPLE_RATE
+            return self._is_behind(stream)
+
+    def _is_behind(self, stream: EngineStream) -> bool:
+        return stream.planner.backlog > self._settings.max_backlog_sec * SAMPLE_RATE
 
     def close_stream(self, stream: EngineStream) -> None:
         with self._condition:
@@ -236,11 +239,15 @@ class Engine:
         self._deliver((deliver, Lost(reason)) for deliver in deliveries)
 
     def _run(self) -> None:
-        while not self._stopping and self._lost is None:
-            if not self.step():
-                with self._condition:
-                    while not self._stopping and not self._scheduler.has_work:
-                        self._condition.wait()
+        try:
+            while not self._stopping and self._lost is None:
+                if not self.step():
+                    with self._condition:
+                        while not self._stopping and not self._scheduler.has_work:
+                            self._condition.wait()
+        except Exception as error:  # a fault of ours: better to be started anew than to be silent
+            logger.exception("the engine failed")
+            self._lose(f"{type(error).__name__}: {error}")
 
     def _take_batch(self) -> list[tuple[EngineStream, Job, Task]]:
         """The next batch with its audio; called with the lock held."""
@@ -255,7 +262,7 @@ class Engine:
                 segment_id=job.segment_id,
                 start=job.start,
                 audio=planner.audio(job),
-                options=planner.options,
+                options=job.options or planner.options,
                 chunk=job.chunk,
                 follows=planner.follows(job),
             )
@@ -294,14 +301,20 @@ class Engine:
             for (stream, job, _), outcome in zip(batch, outcomes, strict=True):
                 self.statistics.jobs[job.kind] += 1
                 self.statistics.audio_seconds += job.samples / SAMPLE_RATE
-                self._scheduler.complete(job.stream)
                 if not self._slots.is_current(stream.slot):
+                    self._scheduler.complete(job.stream)
                     self.statistics.stale += 1
                     continue
-                if job.kind is Kind.FINAL or outcome is not stream.shown:
+                # Who is behind waits for any sign that he may go on.
+                if job.kind is Kind.FINAL or outcome is not stream.shown or self._is_behind(stream):
                     deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
                 stream.shown = outcome if isinstance(outcome, Hypothesis) and job.kind is not Kind.FINAL else None
-                stream.planner.finished(job, has_text=isinstance(outcome, Hypothesis) and bool(outcome.text))
+                if isinstance(outcome, Hypothesis):
+                    stream.planner.finished(job, has_text=bool(outcome.text))
+                else:
+                    stream.planner.fail(job.segment_id)
+                    self._scheduler.drop_segment(job.stream, job.segment_id)
+                self._scheduler.complete(job.stream)
         self._deliver(deliveries)
 
     def _deliver(self, deliveries: Iterable[tuple[Deliver, Outcome]]) -> None:

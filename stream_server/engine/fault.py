@@ -23,6 +23,8 @@ def device_faults() -> Iterator[None]:
     """
     try:
         yield
+    except MemoryError as error:
+        raise DeviceMemoryError("this machine has no memory for it") from error
     except RuntimeError as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _FULL):

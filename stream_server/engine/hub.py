@@ -43,12 +43,18 @@ def find_checkpoint(name: str, *, patterns: Sequence[str] = PATTERNS) -> Path:
         CheckpointError: there is no such thing, it lacks files, or it cannot be downloaded.
         DeviceError: the gpu extra, which downloads, is not installed.
     """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = _download(name, patterns)
+    folder = Path(name).expanduser() if is_folder(name) else _download(name, patterns)
     for missing in missing_files(folder):
         raise CheckpointError(f"{name} is no checkpoint that can be served: {folder} has no {missing}")
     return folder
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model is named by its folder. No name at all would be the current folder to Path."""
+    try:
+        return bool(name) and Path(name).expanduser().is_dir()
+    except RuntimeError:  # the home of somebody who does not exist
+        return False
 
 
 def missing_files(folder: Path) -> list[str]:

@@ -60,6 +60,7 @@ class _Segment:
     sure: int = 0  # audio before it cannot be cut off any more, relative to start
     has_text: bool = False  # whether there is anything to show yet
     closed: bool = False
+    failed: bool = False  # nothing more is to be made of it
 
     def append(self, samples: Audio) -> None:
         held = self.length - self.forgotten
@@ -86,6 +87,7 @@ class Planner:
         self._stream = stream
         self._info = info
         self._opened_at = now
+        self._heard = (now, 0)  # when the audio up to a position was there, had it not come before it was spoken
         self._segments: dict[int, _Segment] = {}
         self._open: _Segment | None = None
 
@@ -96,7 +98,7 @@ class Planner:
         return sum(
             (segment.length if segment.closed else segment.stepped) - segment.forgotten
             for segment in self._segments.values()
-            if segment.closed or segment.chunk
+            if (segment.closed or segment.chunk) and not segment.failed
         )
 
     def apply(self, command: Command, now: float) -> list[Job]:
@@ -110,12 +112,14 @@ class Planner:
                 return []
             case AppendAudio():
                 assert self._open is not None, "audio outside a segment"
+                if self._open.failed:
+                    return []
                 self._open.append(command.samples)
                 self._open.sure = min(self._open.length, command.sure - self._open.start)
                 return self._plan(self._open, now)
             case PauseSegment():
                 assert self._open is not None, "no segment is open"
-                return self._preview(self._open, now)
+                return [] if self._open.failed else self._preview(self._open, now)
             case CloseSegment(end):
                 assert self._open is not None, "no segment is open"
                 return self._close(end, now)
@@ -137,6 +141,13 @@ class Planner:
             del self._segments[job.segment_id]
         elif segment.chunk:
             segment.forget(job.end - segment.start)
+
+    def fail(self, segment_id: int) -> None:
+        """The recognizer has failed on the segment: no more jobs come of it."""
+        segment = self._segments[segment_id]
+        segment.failed = True
+        if segment.closed:
+            del self._segments[segment_id]
 
     def segment_start(self, job: Job) -> int:
         return self._segments[job.segment_id].start
@@ -185,6 +196,9 @@ class Planner:
     def _close(self, end: int, now: float) -> list[Job]:
         segment, self._open = self._open, None
         assert segment is not None
+        if segment.failed:
+            del self._segments[segment.segment_id]
+            return []
         assert segment.start <= end <= segment.start + segment.length
         segment.length = segment.sure = end - segment.start
         segment.closed = True
@@ -193,7 +207,8 @@ class Planner:
         return [*jobs, self._job(segment, Kind.FINAL, segment.stepped if segment.chunk else 0, segment.length, now)]
 
     def _job(self, segment: _Segment, kind: Kind, begin: int, end: int, now: float) -> Job:
-        heard = max(now, self._opened_at + (segment.start + end) / SAMPLE_RATE)
+        position = segment.start + end
+        heard = max(now, self._opened_at + position / SAMPLE_RATE)
         if segment.chunk:
             interval = segment.chunk / SAMPLE_RATE
         else:
@@ -207,9 +222,13 @@ class Planner:
             deadline=heard + (FINAL_SLACK if kind is Kind.FINAL else interval),
             priority=self.options.priority,
             chunk=segment.chunk,
+            options=self.options,
         )
         if self.options.priority is not Priority.LIVE:
             return job
         if segment.chunk:
-            return replace(job, overdue=job.deadline + STEP_PATIENCE)
+            # Who was silent for long and then sends much at once has not been spoken to so fast: that is no overload.
+            since, before = self._heard
+            self._heard = (max(now, since + (position - before) / SAMPLE_RATE), position)
+            return replace(job, overdue=self._heard[0] + interval + STEP_PATIENCE)
         return replace(job, expires=job.deadline + STEP_PATIENCE) if kind in (Kind.STEP, Kind.PREVIEW) else job

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stream_server.engine.device import DeviceError, require_gpu_extra, resolve_device
 from stream_server.engine.fastconformer.settings import FastConformerSettings
-from stream_server.engine.hub import CheckpointError, find_checkpoint
+from stream_server.engine.hub import CheckpointError, find_checkpoint, is_folder
 from stream_server.engine.moonshine.asset import find_assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
 from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, Recognizer
@@ -94,13 +94,13 @@ def load_recognizer(name: str, settings: RecognizerSettings) -> Recognizer:
 def _load(name: str, device: str, settings: RecognizerSettings) -> Recognizer:
     if name == MOONSHINE:
         return _load_moonshine(device, settings)
-    is_folder = bool(name) and Path(name).expanduser().is_dir()  # no name at all is the current folder to Path
-    if not is_folder and "/" not in name:
+    local = is_folder(name)
+    if not local and "/" not in name:
         known = ", ".join(entry.name for entry in MODELS)
         raise UnknownModelError(f"unknown model {name!r}: {known}, a folder, or another hub repository (owner/name)")
     require_gpu_extra(*_EXTRA)
     folder = find_checkpoint(name)
-    served = folder.resolve().name if is_folder else name  # callers need not see where things lie on this machine
+    served = folder.resolve().name if local else name  # callers need not see where things lie on this machine
     if _architecture(folder) in STREAMING:
         from stream_server.engine.fastconformer.loading import load_fastconformer
 

@@ -21,7 +21,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from stream_server.engine.recognizer import Kind
-from stream_server.engine.work import Priority
+from stream_server.engine.work import Priority, StreamOptions
+
+TELL_INTERVAL = 1.0
+"""Seconds between two signs that a stream is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Job:
 
     Times are seconds of the engine's clock. ``deadline`` only orders jobs; at ``expires`` the job is given up, and from
     ``overdue`` on it is a sign of overload. ``chunk`` is the chunk length of the segment, 0 for a recognizer of the
-    segment kind.
+    segment kind. ``options`` are those in force when the job arose: how late it is run must not matter.
     """
 
     stream: Hashable
@@ -43,6 +46,7 @@ class Job:
     expires: float = math.inf
     chunk: int = 0
     overdue: float = math.inf
+    options: StreamOptions | None = None
 
     @property
     def samples(self) -> int:
@@ -59,6 +63,7 @@ class _Lane:
 
     jobs: deque[Job] = field(default_factory=deque)
     running: bool = False
+    told: float = -math.inf  # when it was last said that it is late
 
     def urgency(self) -> tuple[Priority, Kind, float]:
         """That of its most urgent job: what stands before a final is as urgent as the final."""
@@ -128,7 +133,9 @@ class Scheduler:
             lane.running = True
             if job.overdue <= now:
                 self.late += 1
-                self._thinned.append(job.stream)
+                if lane.told + TELL_INTERVAL <= now:
+                    lane.told = now
+                    self._thinned.append(job.stream)
         return batch
 
     def _expire(self, now: float) -> None:
@@ -148,6 +155,12 @@ class Scheduler:
         """The streams that have lost jobs for want of time since the last call, or got them late."""
         taken, self._thinned = self._thinned, []
         return taken
+
+    def drop_segment(self, stream: Hashable, segment_id: int) -> None:
+        """Forget what waits of a segment that has failed."""
+        lane = self._lanes.get(stream)
+        if lane is not None:
+            lane.jobs = deque(job for job in lane.jobs if job.segment_id != segment_id)
 
     def complete(self, stream: Hashable) -> None:
         """The stream's job has run: the next one may."""

@@ -27,6 +27,7 @@ from stream_server.engine.work import (
     Lost,
     OpenSegment,
     Outcome,
+    PauseSegment,
     Result,
     StreamOptions,
     Thinned,
@@ -409,6 +410,59 @@ def test_an_overloaded_streaming_engine_says_so_loses_nothing_and_holds_the_send
     assert made.late > 0
     assert caller.final.text == spoken(6 * SAMPLE_RATE)
     assert not caller.stream.is_behind
+
+
+def test_who_is_held_back_hears_when_he_may_go_on_even_if_nothing_new_is_said() -> None:
+    class Silent(FakeRecognizer):
+        nothing = Hypothesis("", 0, 0.0, "en")
+
+        def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+            return [self.nothing for _ in tasks]
+
+    caller = Caller(made := engine(Silent(info=FakeRecognizer.streaming().info), max_backlog_sec=1.0))
+    caller.stream.submit([OpenSegment(0, 0, 0), AppendAudio(silence(3.0), FAR)])
+    signs = 0
+    while caller.stream.is_behind:
+        before = len(caller.outcomes)
+        assert made.step()
+        signs += len(caller.outcomes) > before
+    assert signs > 5
+    assert len(caller.outcomes) > before, "the step with which the debt was paid has been told of"
+
+
+def test_nothing_more_comes_of_a_segment_that_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = FakeRecognizer.streaming()
+    recognizer.poison = 0
+    caller = Caller(made := engine(recognizer))
+    with caplog.at_level(logging.CRITICAL + 1):
+        caller.stream.submit([OpenSegment(0, 0, 0), AppendAudio(silence(2.0), FAR)])
+        run(made)
+        caller.stream.submit([AppendAudio(silence(2.0), FAR), PauseSegment(), CloseSegment(4 * SAMPLE_RATE)])
+        run(made)
+    assert [type(outcome) for outcome in caller.outcomes] == [Failure]
+    assert not caller.stream.planner.backlog
+    caller.say(silence(1.0), number=1, start=4 * SAMPLE_RATE)
+    run(made)
+    assert caller.final.text == spoken(SAMPLE_RATE)
+
+
+def test_a_fault_of_the_engine_itself_is_told_to_everybody(
+    results: queue.SimpleQueue[tuple[int, Outcome]], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Engine(FakeRecognizer(), EngineSettings())
+
+    def fail() -> None:
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(made, "_take_batch", fail)
+    with caplog.at_level(logging.CRITICAL + 1):
+        stream = made.open(OPTIONS, lambda outcome: results.put((0, outcome)))
+        made.start()
+        stream.submit(segment(silence(0.1)))
+        lost = results.get(timeout=20)[1]
+    assert isinstance(lost, Lost)
+    assert "a fault of ours" in lost.reason
+    made.stop()
 
 
 def test_a_step_too_large_for_the_device_is_taken_in_parts(caplog: pytest.LogCaptureFixture) -> None:

@@ -121,6 +121,14 @@ def test_what_a_streaming_model_has_heard_is_forgotten() -> None:
     assert np.array_equal(np.concatenate(heard), ramp(77, 77 + 60 * SAMPLE_RATE))
 
 
+def test_much_at_once_after_a_long_silence_is_no_overload() -> None:
+    planner = Planner("stream", SIZED, replace(OPTIONS, chunk_samples=1280), 0.0)
+    planner.apply(OpenSegment(0, 0, 0), 60.0)
+    jobs = feed(planner, 0, 10 * SAMPLE_RATE, SAMPLE_RATE, now=60.0)
+    assert jobs[-1].overdue > 60.0 + 9 + STEP_PATIENCE
+    assert jobs[-1].deadline < 61.0, "but it is still served before those who come later"
+
+
 def test_what_becomes_sure_at_the_end_is_stepped_before_the_final() -> None:
     """A final takes less than a chunk: that is what the model has room for."""
     planner = opened(SIZED, replace(OPTIONS, chunk_samples=1280))

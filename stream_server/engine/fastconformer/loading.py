@@ -79,12 +79,18 @@ def _make_runner(
 
 
 def load_model(config: FastConformerConfig, folder: Path, device: str, dtype: torch.dtype) -> FastConformer:
-    """The model alone, ready for use. Raises CheckpointError and DeviceError as `load_weights`."""
-    weights = load_weights(folder, device, dtype)
-    with torch.device("meta"):
-        model = FastConformer(config)
-    load_into(model, weights)
-    model.prepare()
+    """The model alone, ready for use.
+
+    Raises:
+        CheckpointError, DeviceError: as `load_weights`.
+        DeviceMemoryError, DeviceLostError: the device has no room for it, or failed.
+    """
+    with device_faults():
+        weights = load_weights(folder, device, dtype)
+        with torch.device("meta"):
+            model = FastConformer(config)
+        load_into(model, weights)
+        model.prepare()
     return model
 
 

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.fastconformer.text import Transcript, Vocabulary, timed_words
 from stream_server.engine.likelihood import confidence
-from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
+from stream_server.engine.recognizer import DeviceLostError, Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot
 from stream_server.engine.work import Hypothesis
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
+UNSOUND = "audio that is not of finite numbers, keyterms that cannot be used, or a segment that has failed already"
 _LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z]{2})?")
 
 
@@ -57,6 +58,7 @@ class FastConformerStream(Stream):
         self.segment: _Segment | None = None
         self.ended: int | None = None
         self.pending = b""
+        self.failed: int | None = None  # the segment of which nothing more is taken
 
     def goes_on(self, task: Task) -> bool:
         """Whether a task that begins a segment takes up where the last one ended."""
@@ -77,6 +79,7 @@ class FastConformerRecognizer:
         self._vocabulary = vocabulary
         self._settings = settings
         self._keyterms: dict[int, tuple[str, ...]] = {}  # what each slot has on the device, left by whoever
+        self._automaton_of = lru_cache(maxsize=256)(self._automaton)
         config = runner.model.config
         self._geometry = Geometry.of(config.feature, config.encoder)
         self._prompt = config.prompt
@@ -106,10 +109,7 @@ class FastConformerRecognizer:
 
     def step(self, tasks: Sequence[Task]) -> list[Hypothesis | Exception]:
         """Decode one batch of chunks of one length; see `engine.recognizer.Recognizer.step`."""
-        # What is no number would stay in the state of its slot.
-        sound = [task for task in tasks if np.isfinite(task.audio).all()]
-        for task in sound:
-            self._heed_keyterms(task)
+        sound = [task for task in tasks if self._is_sound(task)]
         segments = [self._segment(task) for task in sound]
         chunks = [self._chunk(task, segment) for task, segment in zip(sound, segments, strict=True)]
         emissions = self._runner.run(chunks, tasks[0].chunk // self._geometry.frame_samples)
@@ -119,7 +119,22 @@ class FastConformerRecognizer:
                 found[id(task)] = self._conclude(task, segment, chunk, emission)
             except Exception as error:  # the chunk has been taken: what remains is to fail this one alone
                 found[id(task)] = self._give_up(task, error)
-        return [found.get(id(task)) or self._give_up(task, ValueError("audio is of finite numbers")) for task in tasks]
+        return [found.get(id(task)) or self._give_up(task, ValueError(UNSOUND)) for task in tasks]
+
+    def _is_sound(self, task: Task) -> bool:
+        """Whether a task can be taken: what is no number would stay in the state of its slot, and what follows a chunk
+        that failed has lost its place."""
+        assert isinstance(task.stream, FastConformerStream)
+        if task.stream.failed == task.segment_id or not np.isfinite(task.audio).all():
+            return False
+        try:
+            self._heed_keyterms(task)
+        except DeviceLostError:
+            raise
+        except Exception:
+            logger.exception("keyterms could not be brought to the device")
+            return False
+        return True
 
     def _segment(self, task: Task) -> _Segment:
         stream = task.stream
@@ -155,6 +170,7 @@ class FastConformerRecognizer:
         assert isinstance(task.stream, FastConformerStream)
         task.stream.segment = task.stream.ended = None
         task.stream.pending = b""
+        task.stream.failed = task.segment_id
         return error
 
     def _conclude(self, task: Task, segment: _Segment, chunk: Chunk, emission: Emission | Exception) -> Hypothesis:
@@ -205,23 +221,29 @@ class FastConformerRecognizer:
         going_on = stream.segment is not None and stream.segment.id == task.segment_id
         if going_on or self._keyterms.get(stream.slot, ()) == terms:
             return
-        self._runner.favour(stream.slot, self._automaton(terms))
+        self._runner.favour(stream.slot, self._automaton_of(terms))
         self._keyterms[stream.slot] = terms
 
-    def _automaton(self, terms: Sequence[str]) -> KeytermAutomaton | None:
+    def _automaton(self, terms: tuple[str, ...]) -> KeytermAutomaton | None:
         """The automaton of as many terms as there is room for: first all as they were given, then otherwise."""
         settings = self._settings.keyterms
-        phrases = [tokens for spelling in _spellings(terms) if (tokens := self._vocabulary.encode(spelling))]
-        edges = accumulate(map(len, phrases))  # at least, were no beginning shared
-        count = sum(1 for total in edges if total <= settings.max_edges)
-        while count:
+        spellings = _spellings(terms)
+        phrases: list[tuple[int, ...]] = []
+        edges = 0  # about, as if no beginning were shared
+        for spelling in spellings:
+            phrase = self._vocabulary.encode(spelling)
+            edges += len(phrase)
+            if edges > settings.max_edges:
+                break
+            phrases.append(phrase)
+        while phrases:
             try:
-                automaton = KeytermAutomaton.build(phrases[:count], settings)
+                automaton = KeytermAutomaton.build(phrases, settings)
             except KeytermLimitError:
-                count //= 2
+                del phrases[-max(1, len(phrases) // 8) :]
                 continue
-            if count < len(phrases):
-                logger.warning("keyterms: room for %d of %d spellings", count, len(phrases))
+            if len(phrases) < len(spellings):
+                logger.warning("keyterms: room for %d of %d spellings", len(phrases), len(spellings))
             return automaton
         return None
 

@@ -391,6 +391,50 @@ def test_audio_that_is_no_number_in_a_later_part_changes_nothing_for_the_others(
     assert [caller.finals[0].text for caller in callers[:4]] == expected[:4]
 
 
+def test_what_follows_a_chunk_that_failed_harms_no_other(
+    recognizer: FastConformerRecognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many chunks wait behind the one that fails, and the next segment of the same stream is sound again."""
+    good, bad = noise(5.0, 1), noise(5.0, 2)
+    bad[17_000] = np.nan
+    made = engine(recognizer)
+    callers = [Caller(made, chunk_samples=8960) for _ in range(4)]
+    with caplog.at_level(logging.CRITICAL + 1):
+        for caller, audio in zip(callers, (good, bad, good, good), strict=True):
+            caller.stream.submit(segment(audio) + segment(good, number=1, start=100_000))
+        while made.step():
+            pass
+    for caller in (callers[0], callers[2], callers[3]):
+        assert [final.text for final in caller.finals] == [
+            hear(recognizer, good, chunk_samples=8960)[0].finals[0].text
+        ] * 2
+    assert sum(isinstance(outcome, Failure) for outcome in callers[1].outcomes) == 1
+    assert [final.text for final in callers[1].finals] == [callers[0].finals[0].text], "no final for what failed"
+    for caller in callers:
+        caller.stream.close()
+
+
+def test_options_are_those_of_the_audio_however_late_it_is_run(recognizer: FastConformerRecognizer) -> None:
+    audio = noise(4.0, 3)
+    commands = segment(audio, piece=8000)
+    half = len(commands) // 2
+    changed = StreamOptions("de-DE", keyterms=("two cats",), chunk_samples=8960)
+
+    def say(*, late: bool) -> str:
+        made = engine(recognizer)
+        caller = Caller(made, chunk_samples=8960, language="en-US")
+        for part in (commands[:half], [ConfigureStream(changed), *commands[half:]]):
+            caller.stream.submit(part)
+            while not late and made.step():
+                pass
+        while made.step():
+            pass
+        caller.stream.close()
+        return caller.finals[0].text
+
+    assert say(late=True) == say(late=False)
+
+
 def test_keyterms_raise_a_phrase_and_leave_the_others_alone(folder: Path) -> None:
     recognizer = load(folder, settings=replace(SETTINGS, keyterms=KeytermSettings(bonus=30.0)))
     audios = [noise(5.0, seed) for seed in range(3)]
