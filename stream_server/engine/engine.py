@@ -256,13 +256,14 @@ class Engine:
             assert isinstance(job.stream, Slot)
             stream = self._streams[job.stream]
             planner = stream.planner
+            assert job.options is not None, "a planner's jobs have them"
             task = Task(
                 stream=stream.state,
                 kind=job.kind,
                 segment_id=job.segment_id,
                 start=job.start,
                 audio=planner.audio(job),
-                options=job.options or planner.options,
+                options=job.options,
                 chunk=job.chunk,
                 follows=planner.follows(job),
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream_server.engine.device import DeviceError, require_gpu_extra, resolve_device
+from stream_server.engine.fastconformer.configuration import ARCHITECTURES
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.hub import CheckpointError, find_checkpoint, is_folder
 from stream_server.engine.moonshine.asset import find_assets
@@ -19,8 +20,6 @@ from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, 
 from stream_server.engine.transformers.settings import TransformersSettings
 
 MOONSHINE = "moonshine-tiny"
-STREAMING = ("nemotron_asr_streaming", "nemotron3_5_asr")
-"""Architectures of transformers that the streaming engine runs; all others go to the whole-segment one."""
 
 _EXTRA = ("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers")
 
@@ -101,7 +100,7 @@ def _load(name: str, device: str, settings: RecognizerSettings) -> Recognizer:
     require_gpu_extra(*_EXTRA)
     folder = find_checkpoint(name)
     served = folder.resolve().name if local else name  # callers need not see where things lie on this machine
-    if _architecture(folder) in STREAMING:
+    if _architecture(folder) in ARCHITECTURES:  # of the streaming engine; all others go to the whole-segment one
         from stream_server.engine.fastconformer.loading import load_fastconformer
 
         return load_fastconformer(served, folder, device, settings.max_streams, settings.fastconformer)

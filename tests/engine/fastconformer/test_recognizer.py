@@ -2,76 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
+import pytest
+
+pytest.importorskip("torch", reason="the gpu extra is not installed")
+pytest.importorskip("transformers", reason="the gpu extra is not installed")
+
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("torch", reason="the gpu extra is not installed")
-pytest.importorskip("transformers", reason="the gpu extra is not installed")
-
 import torch
 from transformers import AutoProcessor, Nemotron3_5AsrForRNNT, NemotronAsrStreamingForRNNT
 
-from stream_server.engine.device import DeviceError
-from stream_server.engine.engine import Engine, EngineSettings
-from stream_server.engine.fastconformer.keyterm import KeytermSettings
-from stream_server.engine.fastconformer.loading import load_fastconformer
-from stream_server.engine.fastconformer.program import Emission, Program
+from stream_server.engine.fastconformer.configuration import PLAIN, PROMPTED
+from stream_server.engine.fastconformer.program import Emission
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
-from stream_server.engine.fastconformer.runner import Runner
-from stream_server.engine.fastconformer.settings import FastConformerSettings
-from stream_server.engine.fastconformer.state import State
-from stream_server.engine.hub import CheckpointError
-from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError
-from stream_server.engine.work import (
-    SAMPLE_RATE,
-    AppendAudio,
-    Audio,
-    CloseSegment,
-    Command,
-    ConfigureStream,
-    Failure,
-    Hypothesis,
-    OpenSegment,
-    Outcome,
-    Result,
-    StreamOptions,
-)
+from stream_server.engine.work import SAMPLE_RATE, Audio, Command, ConfigureStream, StreamOptions
+from tests.engine.fastconformer.hearing import CHUNKS, SETTINGS, Caller, engine, hear, load, noise, segment
 from tests.support.checkpoint import make_checkpoint
-
-PLAIN, PROMPTED = "nemotron_asr_streaming", "nemotron3_5_asr"
-CHUNKS = (1280, 2560, 8960, 17920)
-FAR = 10**9
-SETTINGS = FastConformerSettings()
-
-
-@pytest.fixture(scope="module", params=[PLAIN, PROMPTED])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp(request.param), request.param)
-
-
-def load(folder: Path, streams: int = 8, settings: FastConformerSettings = SETTINGS) -> FastConformerRecognizer:
-    return load_fastconformer("tiny", folder, "cpu", streams, settings)
-
-
-@pytest.fixture(scope="module")
-def recognizer(folder: Path) -> FastConformerRecognizer:
-    return load(folder)
-
-
-def noise(seconds: float, seed: int) -> Audio:
-    """Noise whose loudness changes from tenth to tenth of a second: a tiny random model says much of it."""
-    random = np.random.default_rng(seed)
-    length = round(seconds * SAMPLE_RATE)
-    loudness = np.repeat(random.random(length // 1600 + 1), 1600)[:length]
-    return np.asarray(0.1 * random.standard_normal(length) * loudness, np.float32)
 
 
 @dataclass
@@ -107,46 +57,6 @@ class Oracle:
 @pytest.fixture(scope="module")
 def oracle(folder: Path) -> Oracle:
     return Oracle.load(folder)
-
-
-def segment(
-    audio: Audio, *, number: int = 0, start: int = 0, piece: int = 1600, follows: bool = False
-) -> list[Command]:
-    pieces = [AppendAudio(audio[at : at + piece], FAR) for at in range(0, len(audio), piece)]
-    return [OpenSegment(number, start, start, follows), *pieces, CloseSegment(start + len(audio))]
-
-
-class Caller:
-    """A stream of an engine that is stepped by hand, and what came back for it."""
-
-    def __init__(self, engine: Engine, **options: Any) -> None:
-        self.outcomes: list[Outcome] = []
-        self.stream = engine.open(StreamOptions(**{"language": "auto", **options}), self.outcomes.append)
-
-    @property
-    def finals(self) -> list[Hypothesis]:
-        return [each.hypothesis for each in self.outcomes if isinstance(each, Result) and each.is_final]
-
-    @property
-    def partials(self) -> list[Hypothesis]:
-        return [each.hypothesis for each in self.outcomes if isinstance(each, Result) and not each.is_final]
-
-
-def engine(recognizer: FastConformerRecognizer) -> Engine:
-    return Engine(recognizer, EngineSettings(64), clock=lambda: 0.0)
-
-
-def hear(recognizer: FastConformerRecognizer, *audios: Audio, **options: Any) -> list[Caller]:
-    """One segment for each of some callers at once."""
-    made = engine(recognizer)
-    callers = [Caller(made, **options) for _ in audios]
-    for caller, audio in zip(callers, audios, strict=True):
-        caller.stream.submit(segment(audio))
-    while made.step():
-        pass
-    for caller in callers:
-        caller.stream.close()
-    return callers
 
 
 def emitted(
@@ -339,81 +249,6 @@ def test_who_speaks_fast_is_searched_in_more_rounds(
     assert emitted(made, audio, 8960) == expected
 
 
-def test_audio_that_is_no_number_fails_alone_and_leaves_nothing(
-    recognizer: FastConformerRecognizer, caplog: pytest.LogCaptureFixture
-) -> None:
-    good, bad = noise(2.0, 1), noise(2.0, 2)
-    bad[17_000] = np.nan
-    expected = hear(recognizer, good)[0].finals[0].text
-    with caplog.at_level(logging.CRITICAL + 1):
-        callers = hear(recognizer, good, bad, good)
-    assert [caller.finals[0].text for caller in (callers[0], callers[2])] == [expected] * 2
-    assert any(isinstance(outcome, Failure) and "finite" in outcome.reason for outcome in callers[1].outcomes)
-    loud = hear(recognizer, noise(1.0, 3) * np.float32(1e30))
-    assert loud[0].finals[0].confidence <= 1
-    assert [caller.finals[0].text for caller in hear(recognizer, *[good] * 8)] == [expected] * 8
-
-
-def test_a_part_of_a_batch_that_fails_harms_no_other(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Parts that have been run must not be run again, and streams of the part that failed begin anew."""
-    audios = [noise(4.0, 40 + seed) for seed in range(6)]
-    expected = [caller.finals[0].text for caller in hear(load(folder), *audios)]
-    recognizer = load(folder, settings=replace(SETTINGS, max_batch_frames=14))  # parts of 2 at 7 frames
-    run, runs = Program.run, 0
-
-    def sometimes(program: Program, chunks: Any) -> Any:
-        nonlocal runs
-        runs += 1
-        found = run(program, chunks)
-        if runs == 5:  # the second part of the second step, when the state has been written
-            raise RuntimeError("out of luck")
-        return found
-
-    monkeypatch.setattr(Program, "run", sometimes)
-    with caplog.at_level(logging.CRITICAL + 1):
-        callers = hear(recognizer, *audios)
-    assert [caller.finals[0].text for caller in (*callers[:2], *callers[4:])] == [*expected[:2], *expected[4:]]
-    for caller in callers[2:4]:
-        assert any(isinstance(outcome, Failure) and "luck" in outcome.reason for outcome in caller.outcomes)
-    assert [caller.finals[0].text for caller in hear(recognizer, *audios)] == expected
-
-
-def test_audio_that_is_no_number_in_a_later_part_changes_nothing_for_the_others(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    audios = [noise(3.0, 50 + seed) for seed in range(5)]
-    expected = [caller.finals[0].text for caller in hear(load(folder), *audios)]
-    audios[4][20_000:] = np.inf
-    with caplog.at_level(logging.CRITICAL + 1):
-        callers = hear(load(folder, settings=replace(SETTINGS, max_batch_frames=14)), *audios)
-    assert [caller.finals[0].text for caller in callers[:4]] == expected[:4]
-
-
-def test_what_follows_a_chunk_that_failed_harms_no_other(
-    recognizer: FastConformerRecognizer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Many chunks wait behind the one that fails, and the next segment of the same stream is sound again."""
-    good, bad = noise(5.0, 1), noise(5.0, 2)
-    bad[17_000] = np.nan
-    made = engine(recognizer)
-    callers = [Caller(made, chunk_samples=8960) for _ in range(4)]
-    with caplog.at_level(logging.CRITICAL + 1):
-        for caller, audio in zip(callers, (good, bad, good, good), strict=True):
-            caller.stream.submit(segment(audio) + segment(good, number=1, start=100_000))
-        while made.step():
-            pass
-    for caller in (callers[0], callers[2], callers[3]):
-        assert [final.text for final in caller.finals] == [
-            hear(recognizer, good, chunk_samples=8960)[0].finals[0].text
-        ] * 2
-    assert sum(isinstance(outcome, Failure) for outcome in callers[1].outcomes) == 1
-    assert [final.text for final in callers[1].finals] == [callers[0].finals[0].text], "no final for what failed"
-    for caller in callers:
-        caller.stream.close()
-
-
 def test_options_are_those_of_the_audio_however_late_it_is_run(recognizer: FastConformerRecognizer) -> None:
     audio = noise(4.0, 3)
     commands = segment(audio, piece=8000)
@@ -433,133 +268,3 @@ def test_options_are_those_of_the_audio_however_late_it_is_run(recognizer: FastC
         return caller.finals[0].text
 
     assert say(late=True) == say(late=False)
-
-
-def test_keyterms_raise_a_phrase_and_leave_the_others_alone(folder: Path) -> None:
-    recognizer = load(folder, settings=replace(SETTINGS, keyterms=KeytermSettings(bonus=30.0)))
-    audios = [noise(5.0, seed) for seed in range(3)]
-    plain = [caller.finals[0] for caller in hear(recognizer, *audios)]
-    made = engine(recognizer)
-    terms: tuple[tuple[str, ...], ...] = ((), ("two cats",), ())
-    callers = [Caller(made, keyterms=each) for each in terms]
-    for caller, audio in zip(callers, audios, strict=True):
-        caller.stream.submit(segment(audio))
-    while made.step():
-        pass
-    found = [caller.finals[0] for caller in callers]
-    assert (found[0], found[2]) == (plain[0], plain[2])
-    assert "two cats" not in plain[1].text
-    assert "two cats" in found[1].text
-    for caller in callers:
-        caller.stream.close()
-    # The next caller of the slot has no keyterms.
-    assert [caller.finals[0] for caller in hear(recognizer, *audios)] == plain
-
-
-def test_keyterms_change_with_the_next_segment(folder: Path) -> None:
-    recognizer = load(folder, settings=replace(SETTINGS, keyterms=KeytermSettings(bonus=30.0)))
-    audio = noise(5.0, 1)
-    made = engine(recognizer)
-    caller = Caller(made)
-    options = StreamOptions("auto", keyterms=("two cats",))
-    first, second = segment(audio), segment(audio, number=1, start=len(audio) + 1000)
-    for commands in (first[:20], [ConfigureStream(options), *first[20:]], second):
-        caller.stream.submit(commands)
-        while made.step():
-            pass
-    assert caller.finals[0] == hear(recognizer, audio)[0].finals[0]
-    assert "two cats" in caller.finals[1].text
-
-
-def test_more_keyterms_than_there_is_room_for_are_left_out_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = replace(SETTINGS, keyterms=KeytermSettings(bonus=30.0, max_edges=40))
-    recognizer = load(folder, settings=settings)
-    terms = ("two cats", *("the dog " * count for count in range(1, 20)))
-    callers = hear(recognizer, noise(5.0, 1), keyterms=terms)
-    assert "keyterms: room for" in caplog.text
-    assert "two cats" in callers[0].finals[0].text, "the first ones stay"
-
-
-def test_as_many_streams_are_offered_as_the_device_has_room_for(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    allocate = State.allocate
-
-    def poor(config: Any, streams: int, *rest: Any) -> State:
-        if streams > 6:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return allocate(config, streams, *rest)
-
-    monkeypatch.setattr(State, "allocate", poor)
-    recognizer = load(folder, streams=100)
-    assert recognizer.info.max_streams == 6
-    assert "memory for 6 streams, not for the 100 asked for" in caplog.text
-
-
-def test_fewer_streams_are_offered_where_steps_leave_no_room(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    warm_up = Runner.warm_up
-
-    def greedy(runner: Runner) -> None:
-        if runner.state.slots > 30:
-            raise DeviceMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        warm_up(runner)
-
-    monkeypatch.setattr(Runner, "warm_up", greedy)
-    assert load(folder, streams=100).info.max_streams == 25
-    assert "memory for 25 streams, not for the 100 asked for" in caplog.text
-
-
-def test_a_model_that_finds_no_room_or_a_broken_device_is_refused_with_the_reason(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from stream_server.engine.registry import RecognizerSettings, load_recognizer
-
-    for error, message in (
-        (DeviceMemoryError("CUDA out of memory."), "no room for a single stream"),
-        (DeviceLostError("an illegal memory access"), "cpu failed while .* was loaded: an illegal memory access"),
-    ):
-
-        def fail(runner: Runner, error: Exception = error) -> None:
-            raise error
-
-        monkeypatch.setattr(Runner, "warm_up", fail)
-        with pytest.raises(DeviceError, match=message):
-            load_recognizer(str(folder), RecognizerSettings(device="cpu", max_streams=4))
-
-
-def test_a_vocabulary_of_another_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
-    for name in ("one", "other"):
-        shutil.copytree(folder, tmp_path / name)
-    vocabulary = json.loads((tmp_path / "one" / "tokenizer.json").read_text(encoding="utf-8"))
-    config = json.loads((tmp_path / "one" / "config.json").read_text(encoding="utf-8"))
-    vocabulary["model"]["vocab"]["▁stray"] = config["vocab_size"] + 3
-    (tmp_path / "one" / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="are both of the same checkpoint"):
-        load(tmp_path / "one")
-    config["blank_token_id"] = vocabulary["model"]["vocab"]["a"]
-    (tmp_path / "other" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="which is the blank of the model"):
-        load(tmp_path / "other")
-
-
-def test_the_languages_of_a_model_that_is_not_told_are_set(folder: Path) -> None:
-    recognizer = load(folder, settings=replace(SETTINGS, languages=("de", "fr")))
-    if PROMPTED in folder.name:
-        assert "ja-JP" in recognizer.info.languages
-    else:
-        assert recognizer.info.languages == ("de", "fr")
-        (caller,) = hear(recognizer, noise(3.0, 1), language="fr")
-        assert caller.finals[0].language == "fr"
-
-
-def test_a_device_without_room_for_one_stream_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> State:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(State, "allocate", full)
-    with pytest.raises(DeviceError, match="no room for a single stream"):
-        load(folder)
