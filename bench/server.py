@@ -14,9 +14,10 @@ from stream_server.child import running_server
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: the address of its WebSocket, and its process."""
+    """A running server: the addresses of its WebSocket and of everything else, and its process."""
 
     url: str
+    http_url: str
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
@@ -52,7 +53,7 @@ async def start_server(*options: str) -> AsyncIterator[Server]:
     async with running_server(*options) as address:
         port = address.rpartition(":")[2]
         process = next(child for child in psutil.Process().children() if port in child.cmdline())
-        yield Server(f"ws://{address}/ws", process)
+        yield Server(f"ws://{address}/ws", f"http://{address}", process)
 
 
 def machine_cpu_seconds() -> float:

@@ -16,9 +16,9 @@ from bench.load import Load, run_load
 from bench.playback import Recording, play_all
 from bench.report import Check, Phases, out, print_checks
 from bench.server import Server, start_server
+from bench.tape import write_track
 from stream_server.recording import write_wav
 
-GAP_SEC: Final = 1.0  # of silence between two recordings of the load: just long enough to end a segment
 _WARM_UP_SEC: Final = 5
 
 
@@ -72,7 +72,7 @@ async def _measure_parts(
     used = clips[: plan.clips]
     seconds = sum(clip.seconds for clip in used)
     result["corpus"] = {"recordings": len(used), "audio_sec": round(seconds, 1)}
-    track = _write_track(clips, folder)
+    track = write_track(folder / "track.wav", clips)
     streamed: accuracy.Streamed | None = None
     alone: Load | None = None
     curve: capacity.Capacity | None = None
@@ -107,14 +107,6 @@ async def _measure_parts(
         checks += curve.checks()
         result["capacity"] = curve.to_dict()
     return checks, curve
-
-
-def _write_track(clips: Sequence[Clip], folder: Path) -> Path:
-    """All clips with silence between, as one WAV file."""
-    gap = bytes(2 * round(GAP_SEC * SAMPLE_RATE))
-    track = folder / "track.wav"
-    write_wav(track, b"".join(clip.audio.tobytes() + gap for clip in clips))
-    return track
 
 
 def _write_clips(clips: Sequence[Clip], folder: Path) -> list[Path]:

@@ -6,26 +6,45 @@ import asyncio
 import gc
 import importlib.util
 import logging
+import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from socket import socket
 from types import FrameType
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_protocol.errors import ErrorCode, ServerError, StreamError
 from stream_server import __version__
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
-from stream_server.auth import KeyRing, read_key_file
+from stream_server.auth import KeyRing, configured_keys, limits_of
+from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
 from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
+from stream_server.jobs.database import open_database, read_secret
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
+from stream_server.office import JobOffice
+from stream_server.quota import Quota
 from stream_server.settings import Settings
-from stream_server.transport import http, websocket
+from stream_server.token import Signer
+from stream_server.transport import (
+    audiotext,
+    http,
+    lesan,
+    lightning,
+    luxasr,
+    openai,
+    shunyalabs,
+    token,
+    upload,
+    websocket,
+)
 from stream_server.transport.detection import Detector
 from stream_server.transport.protocol import StreamProtocol
 from stream_server.transport.registry import Registry
@@ -36,6 +55,8 @@ logger = logging.getLogger(__name__)
 SIGNAL_INTERVAL = 0.1
 """Seconds between two looks, during a drain, at whether a second signal has come."""
 
+ROUTES: Final = (http, websocket, token, openai, shunyalabs, audiotext, lesan, lightning, luxasr, upload)
+
 DESCRIPTION = "Live speech recognition. The WebSocket protocol of `/ws` is described by protocol/asyncapi.yaml."
 
 
@@ -43,11 +64,15 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     """The ASGI app. ``recognizer`` replaces the one the settings name; tests give a fake one.
 
     Raises:
-        KeyFileError, UnknownModelError, DeviceError, CheckpointError, VadUnavailableError: from here, before anything
-            is served.
+        KeyFileError, DatabaseError, UnknownModelError, DeviceError, CheckpointError, VadUnavailableError: from
+            here, before anything is served.
     """
-    keys = KeyRing(_keys(settings))
+    static_keys = configured_keys(settings)
+    database = open_database(settings) if settings.job_worker != "off" else None
+    secret = read_secret(settings) if database is not None else secrets.token_bytes(32)
+    keys = KeyRing(static_keys, secret=secret, database=database, limits=limits_of(settings))
     detectors = _load_detectors(settings)
+    is_inline = _works_inline(settings, recognizer)
     recognizer = recognizer or load_recognizer(settings.model, settings.recognizer)
 
     @asynccontextmanager
@@ -65,22 +90,45 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         running = {name: Detector(model, loop) for name, model in detectors.items()}
         segmenter = settings.segmenter_for(engine.info)
         registry = Registry(engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop)
-        app.state.service = Service(settings, engine, registry, limit, keys, Metrics(engine), tuple(detectors))
-        if keys.is_open:
-            logger.warning("no API keys are set: anyone who can reach this server may use it (--api-key-file)")
+        quota = Quota(database, retry_after=settings.retry_after)
+        quota.start()
+        if await keys.is_open():
+            logger.warning("there are no API keys: anyone who can reach this server may use it (stream-server keys)")
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                transcriptions = None
+                if database is not None:
+                    office = JobOffice(
+                        settings, database, engine, quota, detectors[settings.vad] if is_inline else None
+                    )
+                    transcriptions = await stack.enter_async_context(office.open())
+                app.state.service = Service(
+                    settings,
+                    engine,
+                    registry,
+                    limit,
+                    keys,
+                    quota,
+                    Metrics(engine),
+                    tuple(detectors),
+                    transcriptions,
+                    uploads=Signer(secret, "upload"),
+                )
+                yield
         finally:
             registry.close()
+            await quota.close()
             for detector in running.values():
                 detector.close()
             await loop.run_in_executor(None, engine.stop)
+            if database is not None:
+                database.dispose()
 
     app = FastAPI(title="Stream Server", version=__version__, description=DESCRIPTION, lifespan=lifespan)
-    app.include_router(http.router)
-    app.include_router(websocket.router)
+    for routes in ROUTES:
+        app.include_router(routes.router)
     app.add_exception_handler(StreamError, _error_response)
-    app.middleware("http")(_add_request_id)
+    app.add_middleware(_RequestId)
     return app
 
 
@@ -164,11 +212,12 @@ def serve(settings: Settings) -> None:
     server.run()
 
 
-def _keys(settings: Settings) -> list[str]:
-    path = settings.api_key_file
-    if path is None and (settings.data_dir / "api-keys").exists():
-        path = settings.data_dir / "api-keys"
-    return [*settings.api_keys, *(read_key_file(path) if path is not None else ())]
+def _works_inline(settings: Settings, given: Recognizer | None) -> bool:
+    """Whether jobs share the engine of the live callers: on a GPU, where two processes would take turns with all of it,
+    and with a recognizer that no other process can load. On a CPU the machine itself puts the live callers first."""
+    if settings.job_worker == "auto":
+        return given is not None or resolve_device(settings.device) != "cpu"
+    return settings.job_worker == "inline"
 
 
 def _load_detectors(settings: Settings) -> dict[str, VadModel]:
@@ -184,7 +233,22 @@ async def _error_response(_: Request, error: Exception) -> Response:
     return websocket.denial(error)
 
 
-async def _add_request_id(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await proceed(request)
-    response.headers["X-Request-Id"] = str(uuid.uuid4())
-    return response
+class _RequestId:
+    """Gives every HTTP request an id, and says it in the response. A plain ASGI layer: bodies are streamed through."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, answer)

@@ -20,6 +20,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_server import __version__
+from stream_server.keys_cli import app as keys_app
 from stream_server.terminal import err, explain, out, print_rows, say, say_error
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Live speech recognition: audio in over a WebSocket, captions out.",
 )
+app.add_typer(keys_app, name="keys")
 
 
 class Format(StrEnum):
@@ -130,6 +132,31 @@ def serve(
     )
     configure_logging(settings.log_level, settings.log_format)
     serve_app(settings)
+
+
+@app.command()
+def worker(
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for what outlives a restart.")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at the same time.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="How much to log.")] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Work on the jobs of servers that share the database (see the settings job_worker and database_url)."""
+    from stream_server.log import configure_logging
+    from stream_server.settings import Settings
+    from stream_server.worker import run_worker
+
+    settings = Settings.load(
+        data_dir=data_dir,
+        model=model,
+        device=device,
+        max_jobs=max_jobs,
+        log_level=log_level.value if log_level else None,
+    )
+    configure_logging(settings.log_level, settings.log_format)
+    raise typer.Exit(run_worker(settings, with_parent=with_parent))
 
 
 @app.command()

@@ -42,6 +42,8 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # uvicorn would log the address of every socket, with the token that a browser's may carry in its query.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
+    for chatty in ("dbos", "httpx2", "httpcore2"):  # every migration, every request
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.root.level))
 
 
 def _serialize(record: Any, **_: Any) -> str:

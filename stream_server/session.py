@@ -183,6 +183,11 @@ class Session:
         return self._front.received_samples
 
     @property
+    def received_sec(self) -> float:
+        """Seconds of audio received so far, in whichever number of channels."""
+        return self._front.received_samples / self._front.sample_rate
+
+    @property
     def is_resumable(self) -> bool:
         """Whether a client can go on by sample count; in the middle of a container it cannot."""
         return self.config.audio.dtype != "container"

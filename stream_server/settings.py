@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import EngineSettings
@@ -64,6 +64,15 @@ class Settings(BaseModel):
 
     model: str = "moonshine-tiny"
     """A name that the command ``models`` lists, a folder with a checkpoint, or a repository of the Hugging Face hub."""
+    model_aliases: Names = (
+        "whisper-1",
+        "gpt-transcribe",
+        "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe",
+        "zero-indic",
+        "cpu-lite",
+    )
+    """Names that clients of other services are written with, taken for ``model`` in requests for jobs."""
     model_languages: Names = ()
     """What a model of the hub speaks, where its checkpoint does not say; without, such a model is taken for English."""
     device: str = "auto"
@@ -96,6 +105,55 @@ class Settings(BaseModel):
     retry_after: float = Field(5.0, gt=0)
     """What a refused caller is told to wait."""
 
+    database_url: str = ""
+    """Where jobs and keys are kept: ``sqlite:///PATH`` or ``postgresql://...``; a file in ``data_dir`` by default."""
+    object_store: str = ""
+    """Where audio is kept until its job is done: a folder or ``s3://bucket/prefix``; in ``data_dir`` by default."""
+    secret: SecretStr = SecretStr("")
+    """What keys, tokens and addresses are signed with; by default a file in ``data_dir`` that is made once."""
+    job_worker: Literal["auto", "process", "inline", "elsewhere", "off"] = "auto"
+    """Where jobs are worked off: in a process beside the server, in the server with the engine of the live callers, by
+    ``stream-server worker`` elsewhere, or not at all. ``auto``: with a GPU in the server, else beside it."""
+    max_jobs: int = Field(2, ge=1, le=256)
+    """Jobs that one worker works on at the same time."""
+    max_queued_jobs: int = Field(10_000, ge=1)
+    """Unfinished jobs of one API key; more are refused."""
+    job_retention: float = Field(7 * 86_400.0, gt=0)
+    """How long a finished job and its result are kept."""
+    audio_retention: float = Field(0.0, ge=0)
+    """How long the audio of a finished job is kept; 0 deletes it at once."""
+    sync_timeout: float = Field(300.0, gt=0)
+    """How long a request waits for its transcript."""
+    max_upload_bytes: int = Field(500 * 10**6, ge=1024)
+    max_audio_seconds: float = Field(4 * 3600.0, gt=0)
+    upload_timeout: float = Field(60.0, gt=0)
+    """How long an upload may go without a byte."""
+    upload_expiry: float = Field(3600.0, gt=0)
+    """How long the address of a signed upload is good, and how long what was uploaded waits for its job."""
+    fetch_timeout: float = Field(600.0, gt=0)
+    """How long the download of an address may take in all."""
+    allowed_hosts: Names = ()
+    """Hosts and networks (``files.internal``, ``10.1.0.0/16``) that may be fetched from and called back although they
+    are private."""
+    s3_buckets: Names = ()
+    """Buckets that ``s3://`` addresses may name."""
+    callback_attempts: int = Field(12, ge=1, le=100)
+    """Tries for one callback, the pauses between them growing to an hour; twelve take about six hours."""
+    requests_per_minute: int = Field(0, ge=0)
+    """HTTP requests of one API key, where the key has no limit of its own; 0 for no limit, here as below."""
+    concurrent_requests: int = Field(0, ge=0)
+    audio_hours_per_day: float = Field(0.0, ge=0)
+    token_lifetime: float = Field(60.0, gt=0, le=3600)
+    """Seconds in which a browser token must be used."""
+    translation_model: str = ""
+    """A translation model of the Hugging Face hub or a folder; needs the extra ``gpu`` or ``torch``."""
+    chat_url: str = ""
+    """An OpenAI-compatible endpoint (``https://host/v1``) for summaries, sentiment, intent, normalized text, and for
+    translation where no ``translation_model`` is set."""
+    chat_model: str = ""
+    chat_api_key: SecretStr = SecretStr("")
+    chat_timeout: float = Field(120.0, gt=0)
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -119,6 +177,17 @@ class Settings(BaseModel):
             if first["type"] == "extra_forbidden":
                 raise SettingsError(f"unknown setting {name} ({PREFIX}{name.upper()})") from None
             raise SettingsError(f"setting {name}: {first['msg'].lower()}, got {first['input']!r}") from None
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a process that shall have the same."""
+        values = {}
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if value is not None:
+                values[PREFIX + name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return values
 
     @property
     def engine(self) -> EngineSettings:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,9 @@ from stream_protocol.audio_format import AudioFormat
 from stream_protocol.errors import StreamError
 from stream_protocol.messages import Init
 from stream_protocol.transcript import Segment, Transcript
-from stream_server.audio.file import probe, read_audio
+from stream_server.audio.file import AudioFile, probe, read_audio
 from stream_server.audio.resample import SAMPLE_RATE
+from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.registry import load_recognizer
@@ -32,18 +33,84 @@ LONGEST_CHUNK_SEC = 5.0
 Progress = Callable[[float], None]
 """Called with the share of the file that has been read, from 0 to 1."""
 
+Heard = Callable[[float, Sequence[Segment]], None]
+"""Called after every piece of audio with the seconds heard so far and the segments that are new. What it raises ends
+the transcription."""
+
+
+class FileTranscriber:
+    """Transcribes files on an engine that others may use too: live callers come first."""
+
+    def __init__(self, engine: Engine, vad: VadModel, segmenter: SegmenterSettings) -> None:
+        self._engine = engine
+        self._vad = vad
+        self._segmenter = segmenter
+
+    def transcribe(
+        self,
+        file: AudioFile,
+        heard: Heard = lambda seconds, segments: None,
+        *,
+        language: str = "auto",
+        silence_sec: float | None = None,
+        keyterms: Sequence[str] = (),
+        longest_sec: float | None = None,
+    ) -> Transcript:
+        """Transcribe one file; its channels are mixed.
+
+        ``silence_sec``: the pause that ends a segment. ``longest_sec``: more audio than that is refused.
+
+        Raises:
+            UnsupportedAudio: not audio, or damaged from the start.
+            AudioTooLong: longer than ``longest_sec``.
+            ClientError: the model does not speak the language.
+            StreamError: the engine has failed.
+            OSError: the file cannot be read.
+        """
+        # Nobody waits for the next word here, so a streaming model may take its longest chunks: they are the surest.
+        init = Init(language=language, partials=False, chunk_size_sec=LONGEST_CHUNK_SEC, keyterms=list(keyterms))
+        config = negotiate(init, self._engine.info, (self._vad.name,))
+        config = replace(
+            config,
+            audio=AudioFormat("float32", SAMPLE_RATE, 1),
+            silence_threshold_sec=config.silence_threshold_sec if silence_sec is None else silence_sec,
+        )
+        session = Session("file", config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic())
+        results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        stream = self._engine.open(replace(config.stream_options(), priority=Priority.BATCH), results.put)
+        run = _Run(session, stream, results, self._vad)
+        segments: list[Segment] = []
+        samples = 0
+        try:
+            for block in read_audio(file, longest_sec=longest_sec):
+                session.receive_samples(block.mean(axis=0, keepdims=True), time.monotonic())
+                samples += block.shape[1]
+                run.turn(wait=False)
+                new = run.take()
+                segments += new
+                heard(samples / SAMPLE_RATE, new)
+            session.receive_text("END", time.monotonic())
+            run.turn(wait=True)
+        finally:
+            stream.close()
+            session.close()
+        new = run.take()
+        segments += new
+        heard(samples / SAMPLE_RATE, new)
+        return Transcript(tuple(segments), config.language, round(1000 * samples / SAMPLE_RATE))
+
 
 class Transcriber:
-    """A loaded model that transcribes files; a context manager.
+    """A model of its own for the transcription of files; a context manager.
 
     Raises:
         UnknownModelError, VadUnavailableError: from the constructor.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._vad = load_vad(settings.vad, VadSettings())
+        vad = load_vad(settings.vad, VadSettings())
         self._engine = Engine(load_recognizer(settings.model, settings.recognizer), settings.engine)
-        self._segmenter = settings.segmenter_for(self._engine.info)
+        self._files = FileTranscriber(self._engine, vad, settings.segmenter_for(self._engine.info))
         self._engine.start()
 
     def __enter__(self) -> Transcriber:
@@ -55,36 +122,15 @@ class Transcriber:
         self._engine.stop()
 
     def transcribe(self, path: Path, progress: Progress = lambda share: None, *, language: str = "auto") -> Transcript:
-        """Transcribe one file; its channels are mixed.
-
-        Raises:
-            UnsupportedAudio: not audio, or damaged from the start.
-            ClientError: the model does not speak the language.
-            OSError: the file cannot be read.
-        """
+        """Transcribe one file; `FileTranscriber.transcribe` says what it raises."""
         duration = probe(path).duration_sec
-        # Nobody waits for the next word here, so a streaming model may take its longest chunks: they are the surest.
-        init = Init(language=language, partials=False, chunk_size_sec=LONGEST_CHUNK_SEC)
-        config = negotiate(init, self._engine.info, (self._vad.name,))
-        config = replace(config, audio=AudioFormat("float32", SAMPLE_RATE, 1))
-        session = Session(path.name, config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic())
-        results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        stream = self._engine.open(replace(config.stream_options(), priority=Priority.BATCH), results.put)
-        run = _Run(session, stream, results, self._vad)
-        heard = 0
-        try:
-            for block in read_audio(path):
-                session.receive_samples(block.mean(axis=0, keepdims=True), time.monotonic())
-                heard += block.shape[1]
-                run.turn(wait=False)
-                progress(min(1.0, heard / SAMPLE_RATE / duration) if duration > 0 else 0.0)
-            session.receive_text("END", time.monotonic())
-            run.turn(wait=True)
-        finally:
-            stream.close()
-            session.close()
+
+        def heard(seconds: float, segments: Sequence[Segment]) -> None:
+            progress(min(1.0, seconds / duration) if duration > 0 else 0.0)
+
+        transcript = self._files.transcribe(path, heard, language=language)
         progress(1.0)
-        return Transcript(tuple(run.segments), config.language, round(1000 * heard / SAMPLE_RATE))
+        return transcript
 
 
 class _Run:
@@ -93,11 +139,16 @@ class _Run:
     def __init__(
         self, session: Session, stream: EngineStream, results: queue.SimpleQueue[Outcome], vad: VadModel
     ) -> None:
-        self.segments: list[Segment] = []
+        self._segments: list[Segment] = []
         self._session = session
         self._stream = stream
         self._results = results
         self._vad = vad
+
+    def take(self) -> list[Segment]:
+        """The segments that came since this was last asked."""
+        taken, self._segments = self._segments, []
+        return taken
 
     def turn(self, *, wait: bool) -> None:
         """Pass on what is there; with ``wait`` until the session is closed, else until the engine keeps up."""
@@ -116,7 +167,7 @@ class _Run:
         self._stream.submit([command for _, command in self._session.commands_to_submit()])
         for event in self._session.events_to_send():
             if isinstance(event, wire.FinalSegment) and event.text:
-                self.segments.append(_segment(event))
+                self._segments.append(_segment(event))
             elif isinstance(event, wire.Error):
                 raise StreamError(event.code, event.message)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_protocol.errors import ErrorCode, StreamError
-from stream_server.auth import KeyRing, key_of_header, read_key_file
 from stream_server.limits import SessionLimit
 
 
@@ -66,41 +63,6 @@ def test_what_is_taken_and_given_back_leaves_nothing(keys: list[str | None], mos
     assert not limit._by_key
 
 
-@pytest.mark.parametrize(
-    ("header", "key"),
-    [
-        ("Bearer abc", "abc"),
-        ("token abc ", "abc"),
-        ("BEARER  a b", "a b"),
-        ("Bearer", None),
-        ("Bearer ", None),
-        ("Basic abc", None),
-        ("abc", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_the_key_of_a_header(header: str | None, key: str | None) -> None:
-    assert key_of_header(header) == key
-
-
-def test_a_key_ring() -> None:
-    ring = KeyRing(["one", "zwölf"])
-    assert not ring.is_open
-    assert ring.accepts("one")
-    assert ring.accepts("zwölf")
-    assert not ring.accepts("on")
-    assert not ring.accepts("one ")
-    assert not ring.accepts("\udcff")
-    for missing in (None, ""):
-        with pytest.raises(StreamError, match="an API key is needed"):
-            ring.authenticate(missing)
-    with pytest.raises(StreamError, match="not valid"):
-        ring.authenticate("two")
-    assert KeyRing([]).is_open
-    KeyRing([]).authenticate(None)
-
-
 def test_as_many_may_be_undecided_as_there_are_sessions() -> None:
     limit = SessionLimit(2, most_per_key=0, retry_after=3)
     limit.arrive()
@@ -111,9 +73,3 @@ def test_as_many_may_be_undecided_as_there_are_sessions() -> None:
     limit.settle()
     limit.arrive()
     assert limit.arriving == 2
-
-
-def test_a_key_file_written_by_a_windows_editor(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_text("first\nsecond\n", encoding="utf-8-sig")
-    assert read_key_file(path) == ["first", "second"]

@@ -1,4 +1,4 @@
-"""The one error a caller's audio can cause. It does not know who reports it, or how."""
+"""The errors a caller's audio can cause. They do not know who reports them, or how."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ class UnsupportedAudio(ClientError):  # noqa: N818 - named after its code, as th
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.UNSUPPORTED_AUDIO, message)
+
+
+class AudioTooLong(Exception):  # noqa: N818 - as the other one is named
+    """A file is longer than ``longest_sec``; ``duration_sec`` is what is known of its length."""
+
+    def __init__(self, duration_sec: float, longest_sec: float) -> None:
+        super().__init__(f"the audio is longer than {longest_sec / 60:.4g} minutes, the most that is taken")
+        self.duration_sec = duration_sec
+        self.longest_sec = longest_sec
 
 
 def require_layout(source: str, sample_rate: int, channels: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stream_server.audio.container import frame_samples, import_av
 from stream_server.audio.decode import Sanitizer
-from stream_server.audio.error import UnsupportedAudio, require_layout
+from stream_server.audio.error import AudioTooLong, UnsupportedAudio, require_layout
 from stream_server.audio.resample import SAMPLE_RATE, Resampler
 
 logger = logging.getLogger(__name__)
@@ -29,17 +29,23 @@ AudioFile = str | os.PathLike[str] | BinaryIO
 """A path, or an open binary file that can seek."""
 
 # Recordings only: FFmpeg's playlists would open other files and addresses.
-_DEMUXERS: Final = "aac,ac3,aiff,amr,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
+DEMUXERS: Final = "aac,ac3,aiff,amr,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
+
+
+# No codec makes packets of this size; a file whose one packet is as large as itself would be decoded in one piece.
+_MAX_PACKET: Final = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What a file holds; `format` names its container in lower case, for instance `wav`, `ogg` or `mov`."""
+    """What a file holds; `format` names its container in lower case, for instance `wav`, `ogg` or `mov`. `title` is
+    what the file calls itself, if it does."""
 
     duration_sec: float
     channels: int
     sample_rate: int
     format: str
+    title: str | None = None
 
 
 def probe(file: AudioFile) -> FileInfo:
@@ -50,10 +56,10 @@ def probe(file: AudioFile) -> FileInfo:
         OSError: the path cannot be opened.
     """
     with _open(file) as source:
-        return FileInfo(source.duration_sec(), source.channels, source.sample_rate, source.format)
+        return FileInfo(source.duration_sec(), source.channels, source.sample_rate, source.format, source.title)
 
 
-def read_audio(file: AudioFile) -> Iterator[NDArray[np.float32]]:
+def read_audio(file: AudioFile, *, longest_sec: float | None = None) -> Iterator[NDArray[np.float32]]:
     """Decode a file to blocks `[channels, n]` of float32 at 16 kHz in [-1, 1], each about a second long.
 
     Memory does not grow with the length of the file. A file that breaks off gives what could be decoded, with a
@@ -61,6 +67,7 @@ def read_audio(file: AudioFile) -> Iterator[NDArray[np.float32]]:
 
     Raises:
         UnsupportedAudio: empty, not audio, without an audio track, or nothing in it could be decoded.
+        AudioTooLong: there is more in it than `longest_sec` seconds, whatever it says of itself.
         OSError: the path cannot be opened.
     """
     with _open(file) as source:
@@ -71,6 +78,8 @@ def read_audio(file: AudioFile) -> Iterator[NDArray[np.float32]]:
         try:
             for samples in source.samples():
                 heard += len(samples)
+                if longest_sec is not None and heard > longest_sec * source.sample_rate:
+                    raise AudioTooLong(heard / source.sample_rate, longest_sec)
                 block.append(resampler.receive(sanitizer.apply(samples)))
                 ready += block[-1].shape[1]
                 if ready >= SAMPLE_RATE:
@@ -126,6 +135,7 @@ class _SndSource:
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.format: str = self._file.format.lower()
+        self.title: str | None = self._file.title or None
 
     def duration_sec(self) -> float:
         return float(self._file.frames) / self.sample_rate
@@ -146,7 +156,7 @@ class _AvSource:
         av = import_av()
         self.damage: type[Exception] = av.error.FFmpegError
         try:
-            self._container = av.open(file, options={"format_whitelist": _DEMUXERS})
+            self._container = av.open(file, options={"format_whitelist": DEMUXERS})
         except self.damage as error:
             raise UnsupportedAudio("the file is not audio or video in a known format, or it is damaged") from error
         if not self._container.streams.audio:
@@ -156,6 +166,7 @@ class _AvSource:
         self.sample_rate: int = self._stream.codec_context.sample_rate
         self.channels: int = self._stream.codec_context.channels
         self.format: str = self._container.format.name.split(",")[0]
+        self.title: str | None = self._container.metadata.get("title") or None
 
     def duration_sec(self) -> float:
         # A browser's recording does not say how long it is: its packets do.
@@ -171,11 +182,14 @@ class _AvSource:
 
     def samples(self) -> Iterator[NDArray[Any]]:
         """Pieces `[n, channels]` as the codec frames them, at the file's rate."""
-        for frame in self._container.decode(self._stream):
-            samples = frame_samples(frame)
-            if (frame.sample_rate, samples.shape[1]) != (self.sample_rate, self.channels):
-                raise UnsupportedAudio("the file changes its sample rate or its channels on the way")
-            yield samples
+        for packet in self._container.demux(self._stream):
+            if packet.size > _MAX_PACKET:
+                raise UnsupportedAudio("the file holds a packet larger than any codec makes")
+            for frame in packet.decode():
+                samples = frame_samples(frame)
+                if (frame.sample_rate, samples.shape[1]) != (self.sample_rate, self.channels):
+                    raise UnsupportedAudio("the file changes its sample rate or its channels on the way")
+                yield samples
 
     def close(self) -> None:
         self._container.close()

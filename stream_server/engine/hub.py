@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 
@@ -31,21 +31,24 @@ class CheckpointError(Exception):
     """A checkpoint cannot be had or cannot be used; the message says why and what to do."""
 
 
-def find_checkpoint(name: str, *, patterns: Sequence[str] = PATTERNS) -> Path:
+def find_checkpoint(
+    name: str, *, patterns: Sequence[str] = PATTERNS, missing: Callable[[Path], Sequence[str]] | None = None
+) -> Path:
     """The folder of a checkpoint: ``name`` itself if it is one, else a hub repository, downloaded unless it is cached.
 
     Args:
         name: a folder, or a repository such as ``nvidia/nemotron-3.5-asr-streaming-0.6b``, with ``@revision`` behind it
             for one that is not the newest.
         patterns: what to download of the repository.
+        missing: what a folder lacks of what is needed; `missing_files` by default.
 
     Raises:
         CheckpointError: there is no such thing, it lacks files, or it cannot be downloaded.
         DeviceError: the gpu extra, which downloads, is not installed.
     """
     folder = Path(name).expanduser() if is_folder(name) else _download(name, patterns)
-    for missing in missing_files(folder):
-        raise CheckpointError(f"{name} is no checkpoint that can be served: {folder} has no {missing}")
+    for file in (missing or missing_files)(folder):
+        raise CheckpointError(f"{name} is no checkpoint that can be served: {folder} has no {file}")
     return folder
 
 

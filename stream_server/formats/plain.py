@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stream_protocol import Transcript
+from stream_server.formats.line import one_line
 
 
 def render_txt(transcript: Transcript) -> str:
@@ -10,10 +11,10 @@ def render_txt(transcript: Transcript) -> str:
     lines = []
     speaker = None
     for segment in transcript.segments:
-        text = " ".join(segment.text.split())
+        text = one_line(segment.text)
         if not text:
             continue
         changed = segment.speaker is not None and segment.speaker != speaker
         speaker = segment.speaker
-        lines.append(f"{speaker}: {text}\n" if changed else f"{text}\n")
+        lines.append(f"{one_line(segment.speaker or '')}: {text}\n" if changed else f"{text}\n")
     return "".join(lines)

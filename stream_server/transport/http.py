@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from stream_server.auth import key_of_header
+from stream_server.auth import Caller, key_of_header
 from stream_server.transport.service import Service
 
 router = APIRouter()
@@ -21,9 +22,16 @@ def service_of(request: Request) -> Service:
 Served = Annotated[Service, Depends(service_of)]
 
 
-def require_key(service: Served, authorization: Annotated[str | None, Header()] = None) -> None:
+_scheme = HTTPBearer(
+    auto_error=False, description="An API key. The scheme `Token` is taken as well. Without keys the server is open."
+)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
+"""Documents that a route asks for a key; which it is, `require_key` reads itself."""
+
+
+async def require_key(request: Request, service: Served, _: Credentials) -> Caller:
     """Let only known keys in; raises ``AUTH_FAILED``, which the app turns into HTTP 401."""
-    service.keys.authenticate(key_of_header(authorization))
+    return await service.keys.authenticate(key_of_header(request.headers.get("authorization")))
 
 
 class Health(BaseModel):

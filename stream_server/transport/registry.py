@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import uuid
+from collections.abc import Callable
 
 from stream_protocol.errors import ClientError, ErrorCode, ServerError
 from stream_protocol.events import Warning, WarningCode
@@ -47,18 +48,26 @@ class Registry:
         self._sessions: dict[str, LiveSession] = {}
         self._sweeper = loop.create_task(self._sweep())
 
-    def create(self, config: SessionConfig, key: str | None) -> LiveSession:
-        """A new session for the caller with this API key.
+    def create(
+        self, config: SessionConfig, key: str | None, *, on_ended: Callable[[LiveSession], None] | None = None
+    ) -> LiveSession:
+        """A new session for the API key of this id. ``on_ended`` is called once, when it has ended.
 
         Raises:
             StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED`` or ``SERVER_DRAINING``.
         """
         self._limit.acquire(key)
         detector = self._detectors[config.vad]
+
+        def closed(ended: LiveSession) -> None:
+            self._release(ended)
+            if on_ended is not None:
+                on_ended(ended)
+
         session = Session(
             str(uuid.uuid4()), config, detector.model, self._segmenter, model=self._engine.info, now=self._loop.time()
         )
-        live = LiveSession(session, self._engine, detector, key=key, loop=self._loop, on_closed=self._release)
+        live = LiveSession(session, self._engine, detector, key=key, loop=self._loop, on_closed=closed)
         self._sessions[session.id] = live
         try:
             live.open_streams()

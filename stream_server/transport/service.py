@@ -7,20 +7,30 @@ from dataclasses import dataclass
 
 from stream_server.auth import KeyRing
 from stream_server.engine.engine import Engine
+from stream_server.jobs.service import Transcriptions
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
+from stream_server.quota import Quota
 from stream_server.settings import Settings
+from stream_server.token import Signer
 from stream_server.transport.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of a running server. ``vads``: detectors that sessions may choose, the default first."""
+    """The parts of a running server.
+
+    ``vads``: detectors that sessions may choose, the default first. ``transcriptions``: None where jobs are off.
+    ``uploads``: signs the addresses of uploads.
+    """
 
     settings: Settings
     engine: Engine
     registry: Registry
     limit: SessionLimit
     keys: KeyRing
+    quota: Quota
     metrics: Metrics
     vads: Sequence[str]
+    transcriptions: Transcriptions | None
+    uploads: Signer

@@ -10,16 +10,19 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
+from functools import partial
 
 import orjson
 from fastapi import APIRouter, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from stream_protocol.codec import decode_init, encode_event
-from stream_protocol.errors import ERROR_TABLE, ClientError, ErrorCode, StreamError
+from stream_protocol.errors import ERROR_TABLE, ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.messages import Init
-from stream_server.auth import key_of_header
+from stream_server.auth import Caller, Scope, key_of_header
+from stream_server.jobs.error import JobError, Reason
 from stream_server.negotiation import ignored_fields, negotiate
+from stream_server.quota import Admission, Quota
 from stream_server.transport.live import LiveSession, Outbox, error_event
 from stream_server.transport.service import Service
 
@@ -39,14 +42,13 @@ async def stream(websocket: WebSocket) -> None:
     service: Service = websocket.app.state.service
     key = key_of_header(websocket.headers.get("authorization"))
     try:
-        if key is not None:
-            service.keys.authenticate(key)
+        caller = None if key is None else _with_scope(await service.keys.authenticate(key))
         service.registry.check_admission()
         service.limit.arrive()
     except StreamError as error:
         await websocket.send_denial_response(denial(error))
         return
-    connection = _Connection(websocket, service, key)
+    connection = _Connection(websocket, service, caller)
     service.metrics.connections.inc()
     try:
         await websocket.accept()
@@ -68,12 +70,12 @@ def denial(error: StreamError) -> Response:
 
 
 class _Connection:
-    """One accepted socket."""
+    """One accepted socket. ``caller``: known by a header already."""
 
-    def __init__(self, websocket: WebSocket, service: Service, key: str | None) -> None:
+    def __init__(self, websocket: WebSocket, service: Service, caller: Caller | None) -> None:
         self._websocket = websocket
         self._service = service
-        self._key = key
+        self._caller = caller
         self._is_arriving = True
 
     def settle(self) -> None:
@@ -116,16 +118,26 @@ class _Connection:
         """
         service = self._service
         init = await self._read_init()
-        key = self._key or self._websocket.query_params.get("token") or init.api_key
-        service.keys.authenticate(key)
+        caller = self._caller or await self._authenticate(init)
         if init.session_id is not None or init.resume_token is not None:
             live = service.registry.find(init.session_id, init.resume_token)
             live.attach(outbox, last_seq=init.last_seq)
             return live
         config = negotiate(init, service.engine.info, service.vads)
-        live = service.registry.create(config, key)
+        admission = await _admit(service.quota, caller)
+        try:
+            live = service.registry.create(
+                config, caller.id or None, on_ended=partial(_account, service.quota, caller, admission)
+            )
+        except BaseException:
+            admission.leave()
+            raise
         live.attach(outbox, ignored=ignored_fields(init, service.engine.info))
         return live
+
+    async def _authenticate(self, init: Init) -> Caller:
+        token = self._websocket.query_params.get("token")
+        return _with_scope(await self._service.keys.authenticate(token or init.api_key, token_only=bool(token)))
 
     async def _read_init(self) -> Init:
         timeout = self._service.settings.init_timeout
@@ -180,3 +192,35 @@ class _Connection:
     def _gone_on_purpose(reader: asyncio.Task[None]) -> bool:
         error = reader.exception()
         return isinstance(error, WebSocketDisconnect) and error.code in GONE_ON_PURPOSE
+
+
+def _with_scope(caller: Caller) -> Caller:
+    """The caller, who may open live sessions.
+
+    Raises:
+        ClientError: ``AUTH_FAILED``: it may not.
+    """
+    if Scope.LIVE not in caller.scopes:
+        raise ClientError(ErrorCode.AUTH_FAILED, "this API key is not for live sessions; it lacks the scope live")
+    return caller
+
+
+async def _admit(quota: Quota, caller: Caller) -> Admission:
+    """A place for a new session within the caller's limits.
+
+    Raises:
+        StreamError: ``RATE_LIMITED``; ``SERVER_DRAINING``, where the limits cannot be looked up.
+    """
+    try:
+        await quota.check_hours(caller)
+        return quota.enter(caller)
+    except JobError as error:
+        if error.reason is Reason.RATE_LIMITED:
+            raise ClientError(ErrorCode.RATE_LIMITED, error.message, retry_after=error.retry_after) from None
+        raise ServerError(ErrorCode.SERVER_DRAINING, error.message, retry_after=error.retry_after) from None
+
+
+def _account(quota: Quota, caller: Caller, admission: Admission, live: LiveSession) -> None:
+    """A session has ended: what it has heard is its caller's."""
+    admission.leave()
+    quota.record(caller, live_seconds=live.session.received_sec)

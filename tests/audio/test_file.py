@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stream_server.audio.error import UnsupportedAudio
+from stream_server.audio.error import AudioTooLong, UnsupportedAudio
 from stream_server.audio.file import FileInfo, probe, read_audio
 
 RATE = 44100
@@ -24,22 +24,24 @@ def sndfile(fmt: str, subtype: str | None = None, seconds: float = 3, channels: 
     return file.getvalue()
 
 
-def muxed(fmt: str, codec: str, picture: bool = False, sound: bool = True) -> bytes:
+def muxed(fmt: str, codec: str, picture: bool = False, sound: bool = True, rate: int = RATE, title: str = "") -> bytes:
     av = pytest.importorskip("av")
     file = io.BytesIO()
     with av.open(file, "w", format=fmt) as output:
+        if title:
+            output.metadata["title"] = title
         if picture:
             video = output.add_stream("mpeg4", rate=10)
             video.width = video.height = 64
         if sound:
-            audio = output.add_stream(codec, rate=RATE, layout="mono")
+            audio = output.add_stream(codec, rate=rate, layout="mono")
         if picture:
             frames = [av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24") for _ in range(30)]
             for frame in [*frames, None]:
                 output.mux(video.encode(frame))
         if sound:
             frame = av.AudioFrame.from_ndarray(tone(3)[None], format="flt", layout="mono")
-            frame.sample_rate = RATE
+            frame.sample_rate = rate
             for part in [frame, None]:
                 output.mux(audio.encode(part))
     return file.getvalue()
@@ -159,6 +161,79 @@ def test_layouts_out_of_range_are_refused():
     soundfile.write(file, np.zeros(100), 4000, format="WAV")
     with pytest.raises(UnsupportedAudio, match="4000 Hz"):
         decoded(file)
+
+
+def silence(seconds: int) -> bytes:
+    """FLAC that unfolds to a few hundred times its size."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 16000, 1, format="FLAC") as output:
+        for _ in range(seconds // 60):
+            output.write(np.zeros(60 * 16000, np.int16))
+    return file.getvalue()
+
+
+def test_no_more_is_decoded_than_allowed():
+    bomb = silence(3600)
+    assert len(bomb) < 3600 * 32000 / 200
+    tracemalloc.start()
+    try:
+        heard = 0
+        with pytest.raises(AudioTooLong, match="longer than 10 minutes") as caught:  # noqa: PT012
+            for block in read_audio(io.BytesIO(bomb), longest_sec=600):
+                heard += block.shape[1]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert heard <= 600 * 16000
+    assert caught.value.longest_sec == 600
+    assert peak < 2_000_000
+    assert sum(block.shape[1] for block in read_audio(io.BytesIO(bomb), longest_sec=3600)) == 3600 * 16000
+
+
+@pytest.mark.parametrize(("declared", "heard"), [(1, 1), (2**36 - 1, 120 * 16000)])
+def test_a_header_that_lies_about_its_length_yields_no_more_than_there_is(declared: int, heard: int):
+    """The number of samples in FLAC's STREAMINFO: more than there is, and less."""
+    file = bytearray(silence(120))
+    packed = int.from_bytes(file[18:26], "big")
+    file[18:26] = (packed >> 36 << 36 | declared).to_bytes(8, "big")
+    assert heard - 16000 <= decoded(io.BytesIO(bytes(file))).shape[1] <= heard  # up to the last block
+    if heard > 60 * 16000:
+        with pytest.raises(AudioTooLong):
+            list(read_audio(io.BytesIO(bytes(file)), longest_sec=60))
+
+
+def test_a_rate_that_changes_on_the_way_is_refused():
+    first, second = muxed("adts", "aac"), muxed("adts", "aac", rate=22050)
+    with pytest.raises(UnsupportedAudio, match="changes its sample rate"):
+        decoded(io.BytesIO(first + second))
+
+
+def test_a_packet_larger_than_any_codec_makes_is_refused():
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        output.start_encoding()
+        packet = av.Packet(bytes(9 * 2**20))
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, stream.time_base
+        output.mux(packet)
+    with pytest.raises(UnsupportedAudio, match="larger than any codec makes"):
+        decoded(file)
+
+
+def test_no_samples_at_all():
+    with pytest.raises(UnsupportedAudio, match="no audio"):
+        decoded(io.BytesIO(sndfile("WAV", seconds=0)))
+
+
+def test_the_title_in_a_file():
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", RATE, 1, format="WAV") as output:
+        output.title = "A talk"
+        output.write(tone(1))
+    assert probe(file).title == "A talk"
+    assert probe(io.BytesIO(sndfile("WAV"))).title is None
+    assert probe(io.BytesIO(muxed("ipod", "aac", title="Another"))).title == "Another"
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path):

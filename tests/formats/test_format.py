@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_protocol import Segment, Transcript, Word
-from stream_server.formats import FORMATS, render
-from stream_server.formats.subtitle import MAX_CUE_MS, MAX_LINE_CHARS, cues
+from stream_server.formats import FORMATS, MEDIA_TYPES, render
+from stream_server.formats.cue import MAX_CUE_MS, MAX_LINE_CHARS, cues
+from tests.formats.reading import read_page, read_textgrid
 
 TALE = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, "
@@ -110,8 +111,17 @@ def test_silence_is_a_valid_file(name: str) -> None:
             assert webvtt.from_buffer(io.StringIO(rendered)).captions == []
         case "json":
             assert json.loads(rendered)["segments"] == []
+        case "textgrid" | "textgrid_aligned":
+            assert all(not interval.label for tier in read_textgrid(rendered).tiers for interval in tier.entries)
+        case "colored_text":
+            assert read_page(rendered) == []
         case _:
             assert rendered == ""
+
+
+def test_every_format_has_a_media_type() -> None:
+    assert MEDIA_TYPES.keys() == FORMATS.keys()
+    assert all("/" in media_type for media_type in MEDIA_TYPES.values())
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=60)

@@ -32,8 +32,11 @@ class Running:
 
 @asynccontextmanager
 async def running_server(recognizer: Recognizer | None = None, **overrides: Any) -> AsyncIterator[Running]:
-    """Serve until the block ends; settings come from ``overrides`` alone, not from the environment."""
-    settings = Settings.load({}, **{"port": 0, "data_dir": Path("does-not-exist"), **overrides})
+    """Serve until the block ends; settings come from ``overrides`` alone, not from the environment.
+
+    Without jobs, unless ``job_worker`` and ``data_dir`` are given.
+    """
+    settings = Settings.load({}, **{"port": 0, "data_dir": Path("does-not-exist"), "job_worker": "off", **overrides})
     server = create_server(settings, recognizer)
     serving = asyncio.create_task(server.serve())
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from stream_server.audio.file import read_audio
@@ -29,3 +32,11 @@ def recording(name: str) -> NDArray[np.float32]:
 def pcm(samples: NDArray[np.float32]) -> bytes:
     """Samples as int16, for the wire."""
     return np.asarray(np.clip(samples, -1, 1) * 32767, "<i2").tobytes()
+
+
+def cut_wav(path: Path, seconds: float, *, times: int = 1) -> bytes:
+    """The first seconds of a recording as a WAV file, again and again."""
+    samples, rate = soundfile.read(path, frames=round(seconds * soundfile.info(path).samplerate), dtype="int16")
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(samples, times), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()

@@ -1,0 +1,152 @@
+"""Opens the database: the engine, its tables, and those of DBOS beside them. It knows nothing of jobs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from stream_server.jobs.table import SCHEMA_VERSION, metadata, schema
+from stream_server.settings import Settings
+
+LOCK_PATIENCE_SEC: Final = 30.0
+"""How long SQLite waits for another process to finish writing before it gives up."""
+
+POOL_SIZE: Final = 8
+MIGRATION_LOCK: Final = 0x53545245
+"""Key of PostgreSQL's advisory lock, so that servers that start together make the tables one after another."""
+
+_WRITES: Final = "stream_server_writes"
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the message says why, without the password."""
+
+
+def database_url(settings: Settings) -> sa.URL:
+    """The address of the database; a file in the data folder where the setting names none.
+
+    Raises:
+        DatabaseError: neither SQLite nor PostgreSQL, or not an address.
+    """
+    if not settings.database_url:
+        return sa.URL.create("sqlite", database=str(settings.data_dir / "stream-server.db"))
+    try:
+        url = sa.make_url(settings.database_url)
+    except sa.exc.ArgumentError:
+        raise DatabaseError(
+            "database_url is not an address; it looks like postgresql://user:password@host/name"
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite")
+    if url.get_backend_name() in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    raise DatabaseError(f"database_url names {url.get_backend_name()}; only sqlite and postgresql are supported")
+
+
+def open_database(settings: Settings) -> sa.Engine:
+    """An engine for the database, its tables made where they are missing.
+
+    Raises:
+        DatabaseError: it cannot be reached, its driver is missing, or it was made by a newer version.
+    """
+    url = database_url(settings)
+    try:
+        if url.get_backend_name() == "sqlite":
+            assert url.database is not None
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = _open_sqlite(url)
+        else:
+            engine = sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+        _migrate(engine)
+        _migrate_dbos(url)
+    except ImportError:
+        raise DatabaseError("PostgreSQL needs the extra 'postgres': pip install 'stream-server[postgres]'") from None
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise DatabaseError(f"cannot open the database {url.render_as_string(hide_password=True)}: {cause}") from error
+    return engine
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that writes. SQLite takes its lock at once: one that is upgraded later can fail half-way."""
+    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        yield connection
+
+
+def read_secret(settings: Settings) -> bytes:
+    """What keys, tokens and addresses are signed with: the setting, or a file of the data folder that is made once.
+
+    Raises:
+        DatabaseError: the file can be neither read nor made.
+    """
+    if given := settings.secret.get_secret_value():
+        return given.encode()
+    path = settings.data_dir / "secret"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"secret.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(fresh, path)  # whole or not at all, and never over one that another process has just made
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise DatabaseError(f"cannot keep a secret in {path}: {error.strerror}; set STREAM_SERVER_SECRET") from error
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_PATIENCE_SEC, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # transactions begin where we say so
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _migrate(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        metadata.create_all(connection)
+        found = connection.scalar(sa.select(schema.c.version))
+        if found is None:
+            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+        elif found != SCHEMA_VERSION:
+            raise DatabaseError(
+                f"the database has version {found} of our tables, and this program needs {SCHEMA_VERSION}"
+            )
+
+
+def _migrate_dbos(url: sa.URL) -> None:
+    from dbos import DBOS
+
+    DBOS.migrate(url.render_as_string(hide_password=False))
+
+
+def rows(connection: sa.Connection, statement: sa.Executable) -> list[dict[str, Any]]:
+    """All rows of a query, as plain values by column."""
+    return [dict(row) for row in connection.execute(statement).mappings()]

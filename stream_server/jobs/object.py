@@ -1,0 +1,280 @@
+"""Keeps audio until its job is done: in a folder or on S3, every object with a row that is there before its first byte.
+
+So whatever is killed, and whenever, what it left behind is found by its row. It knows the format and the size of an
+object, and what may be deleted; not what a job is, nor who may have what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
+
+import obstore
+import sqlalchemy as sa
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from stream_server.jobs.arrival import Arrival
+from stream_server.jobs.database import writing
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.reader import open_object
+from stream_server.jobs.table import objects
+from stream_server.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+PART_BYTES: Final = 5 * 2**20
+"""What is written at a time; S3 takes no smaller parts."""
+PARTS_AT_ONCE: Final = 2
+
+_STORE_ERRORS: Final = (BaseError, OSError)
+_NAME: Final = re.compile("[0-9a-f]{32}")
+_AT_REST: Final = objects.c.size.is_not(None) | (objects.c.owner == "")
+"""Nobody is receiving it: its size is known, or nothing has come yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """``name``: in the store; ``size`` in bytes; ``format`` as `stream_server.audio.type.detect` names it."""
+
+    name: str
+    size: int
+    format: str
+
+
+class ObjectStore:
+    """The audio of uploads and downloads.
+
+    owner: the id of this process; what it is receiving is its own until it counts as dead. Methods that are not
+    coroutines block, and belong into a thread.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, settings: Settings, engine: sa.Engine, owner: str) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._expiry = settings.upload_expiry
+        self._folder: Path | None = None
+        self._store: LocalStore | S3Store
+        if settings.object_store.startswith("s3://"):
+            self._store = S3Store.from_url(settings.object_store)
+        else:
+            self._folder = Path(settings.object_store) if settings.object_store else settings.data_dir / "objects"
+            self._store = LocalStore(self._folder, mkdir=True)
+
+    def await_upload(self, *, key: str) -> str:
+        """The name of an object that is to be received later, once, within ``upload_expiry``."""
+        name = uuid.uuid4().hex
+        with writing(self._engine) as connection:
+            connection.execute(
+                objects.insert().values(
+                    name=name,
+                    state="awaited",
+                    owner="",
+                    api_key=key,
+                    created_at=time.time(),
+                    expires_at=time.time() + self._expiry,
+                )
+            )
+        return name
+
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, key: str, most: int, name: str | None = None
+    ) -> StoredObject:
+        """Store what comes, as it comes. Whatever goes wrong, also in ``chunks``, leaves nothing behind.
+
+        key: who owns it. most: bytes. name: one of `await_upload`, which can be tried again after a failure.
+
+        Raises:
+            JobError: FILE_TOO_LARGE; UNSUPPORTED_FORMAT, as soon as the first bytes tell, and for an empty file;
+                NOT_FOUND or CONFLICT for a ``name`` that is unknown, has expired or has been used;
+                SERVICE_UNAVAILABLE if the store cannot be written.
+        """
+        received = Arrival(most)
+        is_awaited, name = name is not None, name or uuid.uuid4().hex
+        await _undivided(self._begin, name, key, None, is_awaited)
+        try:
+            # Not as a context manager: that would close twice. A writer that is dropped removes what it has written.
+            writer = obstore.open_writer_async(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+            async for chunk in chunks:
+                data = received.take(chunk)
+                with _store_errors():
+                    await writer.write(data)
+            rest = received.finish()
+            with _store_errors():
+                await writer.write(rest)
+                await writer.close()
+            return await _undivided(self._finish, name, None, received)
+        except BaseException:  # also where the request was cancelled
+            await _undivided(self._abandon, name, is_awaited)
+            raise
+
+    def receive_sync(self, chunks: Iterator[bytes], *, key: str, job: str | None, most: int) -> StoredObject:
+        """The same from a thread, for ``job``."""
+        received, name = Arrival(most), uuid.uuid4().hex
+        self._begin(name, key, job, False)
+        try:
+            writer = obstore.open_writer(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+            for chunk in chunks:
+                data = received.take(chunk)
+                with _store_errors():
+                    writer.write(data)
+            rest = received.finish()
+            with _store_errors():
+                writer.write(rest)
+                writer.close()
+            return self._finish(name, job, received)
+        except BaseException:
+            self._abandon(name, False)
+            raise
+
+    def open(self, name: str) -> BinaryIO:
+        """The object as a file that can seek; what is read of it is read by ranges.
+
+        Raises:
+            JobError: NOT_FOUND, or SERVICE_UNAVAILABLE if the store cannot be read.
+        """
+        if not _NAME.fullmatch(name):
+            raise JobError(Reason.NOT_FOUND, "there is no such upload")
+        try:
+            return open_object(self._store, name)
+        except FileNotFoundError:
+            raise JobError(Reason.NOT_FOUND, "there is no such upload, or it has been deleted") from None
+        except _STORE_ERRORS as error:
+            logger.exception("the object store cannot be read")
+            raise JobError(Reason.SERVICE_UNAVAILABLE, "the audio cannot be read just now") from error
+
+    def find(self, name: str, *, key: str) -> StoredObject:
+        """What is known of an object of this owner.
+
+        Raises:
+            JobError: NOT_FOUND, also for the objects of others and those that have not come yet.
+        """
+        mine = (objects.c.name == name) & (objects.c.api_key == key) & (objects.c.state == "stored")
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(objects.c.size, objects.c.format).where(mine)).first()
+        if row is None:
+            raise JobError(Reason.NOT_FOUND, "there is no such upload, or it has been deleted")
+        return StoredObject(name, row.size, row.format)
+
+    def drop(self, names: Sequence[str], *, unclaimed_only: bool = False) -> None:
+        """Delete objects; those that are gone are no error. ``unclaimed_only``: not those that belong to a job.
+
+        What another process is still receiving is marked, and deleted by that process or, if it dies, by `collect`.
+        """
+        condition: sa.ColumnElement[bool] = objects.c.name.in_(names)
+        if unclaimed_only:
+            condition &= objects.c.job.is_(None)
+        with writing(self._engine) as connection:
+            connection.execute(objects.update().where(condition).values(state="garbage"))
+        self._remove_garbage(objects.c.name.in_(names) & _AT_REST)
+
+    def collect(self, dead_owners: Collection[str]) -> int:
+        """Delete what nobody will ask for again: garbage, what has expired, and what dead processes were receiving.
+
+        Returns how many objects that were.
+        """
+        dead = objects.c.owner.in_(dead_owners)
+        expired = objects.c.state.in_(("awaited", "stored")) & (objects.c.expires_at < time.time())
+        with writing(self._engine) as connection:
+            connection.execute(
+                objects.update().where(expired | (dead & (objects.c.state == "receiving"))).values(state="garbage")
+            )
+        return self._remove_garbage(_AT_REST | dead)
+
+    def _begin(self, name: str, key: str, job: str | None, is_awaited: bool) -> None:
+        if not is_awaited:
+            values = {"name": name, "state": "receiving", "owner": self._owner, "api_key": key, "job": job}
+            with writing(self._engine) as connection:
+                connection.execute(objects.insert().values(**values, created_at=time.time()))
+            return
+        mine = (objects.c.name == name) & (objects.c.api_key == key)
+        open_now = mine & (objects.c.state == "awaited") & (objects.c.expires_at >= time.time())
+        with writing(self._engine) as connection:
+            if connection.execute(
+                objects.update().where(open_now).values(state="receiving", owner=self._owner)
+            ).rowcount:
+                return
+            state = connection.scalar(sa.select(objects.c.state).where(mine))
+        if state in ("receiving", "stored"):
+            raise JobError(Reason.CONFLICT, "a file has been uploaded to this address; ask for another one")
+        raise JobError(Reason.NOT_FOUND, "this address for an upload is unknown, or it has expired")
+
+    def _finish(self, name: str, job: str | None, received: Arrival) -> StoredObject:
+        stored = StoredObject(name, received.size, received.format)
+        mine = (objects.c.name == name) & (objects.c.state == "receiving")
+        expiry = time.time() + self._expiry if job is None else None
+        values = {"state": "stored", "size": stored.size, "format": stored.format, "expires_at": expiry}
+        with writing(self._engine) as connection:
+            if not connection.execute(objects.update().where(mine).values(**values)).rowcount:
+                raise JobError(Reason.CONFLICT, "the file was deleted while it was received")
+        return stored
+
+    def _abandon(self, name: str, is_awaited: bool) -> None:
+        """Nothing is being received under this name any more."""
+        if is_awaited:
+            values: dict[str, Any] = {"state": "awaited", "owner": ""}
+            mine = (objects.c.name == name) & (objects.c.state == "receiving")
+            with writing(self._engine) as connection:
+                if connection.execute(objects.update().where(mine).values(**values)).rowcount:
+                    return
+        with writing(self._engine) as connection:
+            connection.execute(objects.update().where(objects.c.name == name).values(state="garbage", size=0))
+        self._remove_garbage(objects.c.name == name)
+
+    def _remove_garbage(self, condition: sa.ColumnElement[bool]) -> int:
+        with self._engine.connect() as connection:
+            names = connection.scalars(
+                sa.select(objects.c.name).where(condition & (objects.c.state == "garbage"))
+            ).all()
+        return sum(self._remove(name) for name in names)
+
+    def _remove(self, name: str) -> bool:
+        try:
+            with suppress(FileNotFoundError):
+                obstore.delete(self._store, name)
+            if self._folder is not None:  # what was being written when a process was killed
+                for number in itertools.count(1):
+                    part = self._folder / f"{name}#{number}"
+                    if not part.exists():
+                        break
+                    part.unlink()
+        except _STORE_ERRORS:
+            logger.exception("the object %s cannot be deleted; this will be tried again", name)
+            return False
+        with writing(self._engine) as connection:
+            connection.execute(objects.delete().where((objects.c.name == name) & (objects.c.state == "garbage")))
+        return True
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except _STORE_ERRORS as error:
+        logger.exception("the object store cannot be written")
+        raise JobError(Reason.SERVICE_UNAVAILABLE, "the file cannot be stored just now") from error
+
+
+async def _undivided(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run in a thread; a cancellation takes effect when it is through, so that what follows finds it done."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait((running,))
+        raise

@@ -1,0 +1,241 @@
+"""One job from its source to its result: fetch, transcribe, what is made of the text, done.
+
+Every part leaves what it has done in the store, and the next attempt goes on behind it: the fetched file, the
+transcript. So DBOS need only know that the job is to be done, and nothing is done twice to the outside. Blocking; in a
+worker's thread. It knows nothing of queues or processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import sqlalchemy as sa
+
+from stream_protocol.errors import StreamError
+from stream_protocol.transcript import Segment, Transcript
+from stream_server.audio.error import AudioTooLong, UnsupportedAudio
+from stream_server.audio.file import probe
+from stream_server.engine.engine import Engine
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.fetch import fetch
+from stream_server.jobs.job import Failure, Job, Progress
+from stream_server.jobs.ledger import JobLedger, SupersededError
+from stream_server.jobs.object import ObjectStore
+from stream_server.jobs.result import JobResult
+from stream_server.jobs.wording import masked, without_punctuation
+from stream_server.settings import Settings
+from stream_server.text.service import TextServices
+from stream_server.transcribe import FileTranscriber
+
+logger = logging.getLogger(__name__)
+
+MOST_ATTEMPTS: Final = 10
+"""A recording that so many workers did not survive is given up."""
+REPORT_SEC: Final = 0.5
+"""Between two reports, and so about how long a cancelled job goes on."""
+
+# Where a job stands, in percent of its way.
+_FETCHED, _HEARD = 5, 90
+
+
+class StoppingError(Exception):
+    """The worker is to stop; the job is handed back."""
+
+
+class JobRun:
+    """Does jobs, several threads at a time. ``stopping`` is set when it should not go on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: JobLedger,
+        objects: ObjectStore,
+        engine: Engine,
+        files: FileTranscriber,
+        texts: TextServices,
+        stopping: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._objects = objects
+        self._engine = engine
+        self._files = files
+        self._texts = texts
+        self._stopping = stopping
+
+    def run(self, job_id: str) -> None:
+        """Do the job, or as much of it as there is to do. When this returns, the store knows how it ended.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: the database is away. Call it again: what was achieved is kept.
+        """
+        job = self._ledger.begin(job_id)
+        if job is None:
+            return
+        about = {"job_id": job.id, "request_id": job.request_id, "attempt": job.attempt}
+        started = time.monotonic()
+        try:
+            result = self._do(job)
+            self._objects.drop(self._ledger.complete(job, result))
+            seconds = round(time.monotonic() - started, 3)
+            logger.info("job completed", extra=about | {"seconds": seconds, "audio_ms": result.transcript.duration_ms})
+        except SupersededError:
+            logger.info("job cancelled or taken over", extra=about)
+        except StoppingError:
+            self._end(lambda: self._ledger.hand_back(job))
+            logger.info("job handed back", extra=about)
+        except sa.exc.OperationalError:
+            raise  # the database is away: the job is not at fault, and nobody could be told anyway
+        except Exception as error:
+            failure = _failure(error)
+            level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
+            logger.log(level, "job failed: %s", failure.message, extra=about, exc_info=level == logging.ERROR)
+            self._end(lambda: self._objects.drop(self._ledger.fail(job, failure)))
+
+    def _do(self, job: Job) -> JobResult:
+        if job.attempt > MOST_ATTEMPTS:
+            raise JobError(Reason.INTERNAL, f"{MOST_ATTEMPTS} workers stopped while they worked on this recording")
+        result = self._ledger.kept(job.id)
+        if result is None:
+            result = JobResult(self._transcribe(job, self._audio(job)))
+            self._ledger.keep(job, result)
+        return self._with_texts(job, result)
+
+    def _audio(self, job: Job) -> str:
+        """The object that holds the audio; it is fetched if it is not there."""
+        source = job.source
+        assert source is not None
+        name = source.object or self._ledger.fetched(job.id)
+        if name is not None:
+            return name
+        assert source.url is not None
+        report = _Reports(self, job)
+
+        def fetching(share: float | None) -> None:
+            report(Progress(round(_FETCHED * (share or 0)), "downloading", "Fetching the recording"))
+
+        report.now(Progress(0, "downloading", "Fetching the recording"))
+        return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
+
+    def _transcribe(self, job: Job, name: str) -> Transcript:
+        options = job.options
+        report = _Reports(self, job)
+        heard_segments = 0
+        with self._objects.open(name) as file:
+            duration = probe(file).duration_sec
+            longest = self._settings.max_audio_seconds
+            if duration > longest:
+                raise AudioTooLong(duration, longest)
+
+            def heard(seconds: float, new: Sequence[Segment]) -> None:
+                nonlocal heard_segments
+                share = min(1.0, seconds / duration) if duration > 0 else 0.0
+                percent = _FETCHED + round((_HEARD - _FETCHED) * share)
+                message = f"Transcribed {_clock(seconds)} of {_clock(max(duration, seconds))}"
+                progress = Progress(percent, "transcription", message, heard_segments + len(new))
+                if options.keep_segments and new:
+                    wording = self._worded(Transcript(tuple(new), "", 0), job).segments
+                    report.now(progress, wording, heard_segments)
+                else:
+                    report(progress)
+                heard_segments += len(new)
+
+            report.now(Progress(_FETCHED, "transcription", "Transcribing"))
+            transcript = self._files.transcribe(
+                file,
+                heard,
+                language=options.language,
+                silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
+                keyterms=options.keyterms,
+                longest_sec=longest,
+            )
+        return self._worded(transcript, job)
+
+    @staticmethod
+    def _worded(transcript: Transcript, job: Job) -> Transcript:
+        if job.options.mask is not None:
+            transcript = masked(transcript, job.options.mask)
+        return transcript if job.options.punctuate else without_punctuation(transcript)
+
+    def _with_texts(self, job: Job, result: JobResult) -> JobResult:
+        options = job.options
+        report = _Reports(self, job)
+        done = len(result.transcript.segments)
+        for number, target in enumerate(options.translate_to):
+            if target in result.translations:
+                continue
+
+            def translating(share: float, number: int = number, target: str = target) -> None:
+                percent = _HEARD + round(9 * (number + share) / len(options.translate_to))
+                report(Progress(percent, "translation", f"Translating to {target}: {share:.0%}", done))
+
+            report.now(Progress(_HEARD, "translation", f"Translating to {target}", done))
+            translated = self._texts.translate(result.transcript, target, translating)
+            result = replace(result, translations=result.translations | {target: translated})
+            self._ledger.keep(job, result)
+        if options.analysis.is_wanted:
+            report.now(Progress(99, "analysis", "Working out what was asked about the text", done))
+            result = replace(result, findings=self._texts.analyse(result.transcript, options.analysis))
+        return result
+
+    def _end(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except SupersededError:
+            logger.debug("the job was ended by somebody else")
+
+    def check(self) -> None:
+        """Whether to go on.
+
+        Raises:
+            StoppingError: no.
+        """
+        if self._stopping.is_set() or self._engine.lost is not None:
+            raise StoppingError
+
+    def report(self, job: Job, progress: Progress, new: Sequence[Segment], start: int) -> None:
+        self._ledger.report(job, progress, new, start)
+
+
+class _Reports:
+    """Tells the store how far a job is, and not too often. What it raises ends the work: stop, or others have it."""
+
+    def __init__(self, run: JobRun, job: Job) -> None:
+        self._run = run
+        self._job = job
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        self._run.check()
+        if time.monotonic() >= self._next:
+            self.now(progress)
+
+    def now(self, progress: Progress, new: Sequence[Segment] = (), start: int = 0) -> None:
+        self._run.check()
+        self._run.report(self._job, progress, new, start)
+        self._next = time.monotonic() + REPORT_SEC
+
+
+def _failure(error: Exception) -> Failure:
+    match error:
+        case JobError():
+            return Failure(error.reason, error.message)
+        case AudioTooLong():
+            return Failure(Reason.AUDIO_TOO_LONG, str(error))
+        case UnsupportedAudio():
+            return Failure(Reason.UNSUPPORTED_FORMAT, str(error))
+        case StreamError():
+            return Failure(Reason.INTERNAL, f"the recognizer failed: {error.message}")
+        case _:
+            return Failure(Reason.INTERNAL, "the server failed at this recording; its log says why")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,201 @@
+"""The jobs as their callers see them: made, read, cancelled, deleted. The worker's side is in `ledger`.
+
+Blocking; the event loop calls it in threads. It knows nothing of HTTP, audio or models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from stream_protocol.transcript import Segment
+from stream_server.jobs.database import writing
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import FINISHED, Delivery, Job, JobState, Progress, Urgency
+from stream_server.jobs.queue import FIRST, WorkQueue
+from stream_server.jobs.record import from_row, progress_from, to_row
+from stream_server.jobs.result import JobResult, decode_result, decode_segment
+from stream_server.jobs.settling import settle_batch
+from stream_server.jobs.table import deliveries, jobs, objects, results, segments
+
+_CLASS_SIZE: Final = 1_000_000
+_PRIORITY: Final = {Urgency.WAITING: 0, Urgency.QUEUED: _CLASS_SIZE, Urgency.BATCH: 2 * _CLASS_SIZE}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is."""
+
+    state: JobState
+    progress: Progress | None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+
+class JobStore:
+    """``most_unfinished``: jobs of one key that may wait or run."""
+
+    def __init__(self, engine: sa.Engine, queue: WorkQueue, *, most_unfinished: int) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._most_unfinished = most_unfinished
+
+    def add(self, made: Sequence[Job], urgency: Urgency, *, waiter: str | None = None) -> None:
+        """Take in jobs of one caller, all or none: their rows, the work, and the objects that are theirs from now on.
+
+        Of several jobs of one key each waits behind those before it, so that who has one job does not wait for all of
+        another's thousand.
+
+        Raises:
+            JobError: ``RATE_LIMITED`` with too many unfinished jobs; ``NOT_FOUND`` where an object is not there, is not
+                the caller's, or belongs to a job already.
+        """
+        key = made[0].key
+        with writing(self._engine) as connection:
+            unfinished = connection.scalar(
+                sa.select(sa.func.count()).where(
+                    jobs.c.api_key == key, jobs.c.state.in_((JobState.QUEUED, JobState.PROCESSING))
+                )
+            )
+            assert unfinished is not None
+            if unfinished + len(made) > self._most_unfinished:
+                raise JobError(
+                    Reason.RATE_LIMITED,
+                    f"this caller has {unfinished} unfinished jobs, and may have {self._most_unfinished}",
+                    retry_after=60.0,
+                )
+            connection.execute(jobs.insert(), [to_row(job, waiter=waiter) for job in made])
+            for number, job in enumerate(made, unfinished + FIRST + 1):
+                if job.source is not None:
+                    if job.source.object is not None:
+                        _claim(connection, job.source.object, job)
+                    priority = _PRIORITY[urgency] + min(number, _CLASS_SIZE - 1)
+                    self._queue.enqueue(connection, job.id, attempt=0, priority=priority)
+
+    def get(self, job: str) -> Job | None:
+        return next(iter(self._select(jobs.c.id == job)), None)
+
+    def children(self, batch: str) -> list[Job]:
+        return self._select(jobs.c.parent == batch, order=(jobs.c.position,))
+
+    def page(
+        self, key: str, *, limit: int, state: JobState | None, after: tuple[float, str] | None, surface: str | None
+    ) -> list[Job]:
+        """Jobs of a caller, newest first, without the files of batches; ``after``: time and id of the last one seen."""
+        where = [jobs.c.api_key == key, jobs.c.parent.is_(None), jobs.c.waiter.is_(None)]
+        if state is not None:
+            where.append(jobs.c.state == state)
+        if surface is not None:
+            where.append(jobs.c.surface == surface)
+        if after is not None:
+            where.append(sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(*map(sa.literal, after)))
+        return self._select(*where, order=(jobs.c.created_at.desc(), jobs.c.id.desc()), limit=limit)
+
+    def standings(self, wanted: Collection[str]) -> dict[str, Standing]:
+        """How far these jobs are; those that are gone are left out."""
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(jobs.c.id, jobs.c.state, jobs.c.progress).where(jobs.c.id.in_(wanted)))
+            return {row.id: Standing(JobState(row.state), progress_from(row.progress)) for row in found}
+
+    def results(self, wanted: Collection[str]) -> dict[str, JobResult]:
+        """The results of those of these jobs that are completed."""
+        query = (
+            sa.select(results.c.job, results.c.document)
+            .join(jobs, jobs.c.id == results.c.job)
+            .where(results.c.job.in_(wanted), jobs.c.state == JobState.COMPLETED)
+        )
+        with self._engine.connect() as connection:
+            return {row.job: decode_result(row.document) for row in connection.execute(query)}
+
+    def segments(self, job: str, start: int) -> list[Segment]:
+        """Segments that were stored as they came, from the position ``start``."""
+        query = (
+            sa.select(segments.c.document)
+            .where(segments.c.job == job, segments.c.position >= start)
+            .order_by(segments.c.position)
+        )
+        with self._engine.connect() as connection:
+            return [decode_segment(document) for document in connection.scalars(query)]
+
+    def delivery(self, job: str) -> Delivery | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(deliveries).where(deliveries.c.job == job)).mappings().first()
+        return None if row is None else Delivery(**{name: row[name] for name in Delivery.__slots__})
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a job, or what is unfinished of a batch. A worker notices when it next reports.
+
+        Raises:
+            JobError: ``CONFLICT``, when it is finished.
+        """
+        now = time.time()
+        unfinished = jobs.c.state.in_((JobState.QUEUED, JobState.PROCESSING))
+        with writing(self._engine) as connection:
+            end = jobs.update().where(unfinished).values(state=JobState.CANCELLED, completed_at=now)
+            connection.execute(end.where(jobs.c.parent == job.id))
+            if not connection.execute(end.where(jobs.c.id == job.id)).rowcount:
+                state = connection.scalar(sa.select(jobs.c.state).where(jobs.c.id == job.id))
+                raise JobError(Reason.CONFLICT, f"the job is {state or 'gone'} and cannot be cancelled")
+            over = sa.select(jobs.c.id).where(sa.or_(jobs.c.id == job.id, jobs.c.parent == job.id))
+            _waste(connection, objects.c.job.in_(over))
+            if job.parent is not None:
+                settle_batch(connection, self._queue, job.parent, now)
+
+    def delete(self, job: Job) -> list[str]:
+        """Remove a job, its result and its files; for a batch, all of them. The objects that are to be dropped."""
+        with writing(self._engine) as connection:
+            gone = sa.or_(jobs.c.id == job.id, jobs.c.parent == job.id)
+            found = connection.execute(sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state).where(gone)).all()
+            names = _waste(connection, objects.c.job.in_([row.id for row in found]))
+            connection.execute(jobs.delete().where(jobs.c.parent == job.id))
+            connection.execute(jobs.delete().where(jobs.c.id == job.id))
+            if job.parent is not None:
+                settle_batch(connection, self._queue, job.parent, time.time())
+        for row in found:
+            if row.state == JobState.QUEUED:  # what is running ends by itself
+                self._queue.withdraw(row.id, row.attempt)
+        return names
+
+    def expired(self, before: float, limit: int) -> list[Job]:
+        """Jobs that were finished before then, batches whole."""
+        return self._select(jobs.c.completed_at < before, jobs.c.parent.is_(None), limit=limit)
+
+    def abandoned(self, alive: Collection[str]) -> list[Job]:
+        """Jobs whose callers waited at a server that is no more."""
+        return self._select(jobs.c.waiter.is_not(None), jobs.c.waiter.not_in(alive))
+
+    def _select(
+        self, *where: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]] = (), limit: int | None = None
+    ) -> list[Job]:
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(jobs).where(*where).order_by(*order).limit(limit))
+            return [from_row(row) for row in found.mappings()]
+
+
+def _claim(connection: sa.Connection, name: str, job: Job) -> None:
+    """Give a stored object to a job; each has one at most."""
+    claim = (
+        objects.update()
+        .where(
+            objects.c.name == name,
+            objects.c.state == "stored",
+            objects.c.job.is_(None),
+            objects.c.api_key == job.key,
+        )
+        .values(job=job.id, expires_at=None)
+    )
+    if not connection.execute(claim).rowcount:
+        raise JobError(Reason.NOT_FOUND, "there is no such upload: not finished yet, used before, or expired")
+
+
+def _waste(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Objects that nobody needs any more: the worker that reads one now keeps it open, or fails and is too late."""
+    names = list(connection.scalars(sa.select(objects.c.name).where(which)))
+    connection.execute(objects.update().where(objects.c.name.in_(names)).values(state="garbage"))
+    return names

@@ -1,0 +1,84 @@
+"""Looks after what others have left: work of the dead, files nobody owns, jobs past their time. In every worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+import sqlalchemy as sa
+
+from stream_server.jobs.database import writing
+from stream_server.jobs.object import ObjectStore
+from stream_server.jobs.process import living
+from stream_server.jobs.queue import WorkQueue
+from stream_server.jobs.store import JobStore
+from stream_server.jobs.table import deliveries, objects
+from stream_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SEC: Final = 3.0
+_RETENTION_TURNS: Final = 20
+"""Of so many rounds one also looks for what is past its time."""
+_MOST: Final = 200
+
+
+class Sweeper:
+    """A thread; several workers may sweep at once, for everything it does can be done twice."""
+
+    def __init__(
+        self, settings: Settings, database: sa.Engine, store: JobStore, objects: ObjectStore, queue: WorkQueue
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._objects = objects
+        self._queue = queue
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def turn(self) -> None:
+        """Take over what the dead have begun, and remove what they were receiving or answering."""
+        alive = living(self._database)
+        if taken := self._queue.take_over(alive):
+            logger.warning("taken over from a process that has gone: %s", ", ".join(taken))
+        for job in self._store.abandoned(alive):
+            self._objects.drop(self._store.delete(job))
+        self._objects.collect(self._owners() - alive)
+
+    def retire(self) -> None:
+        """Remove jobs, results and callbacks that are past their time."""
+        before = time.time() - self._settings.job_retention
+        for job in self._store.expired(before, _MOST):
+            self._objects.drop(self._store.delete(job))
+        with writing(self._database) as connection:
+            connection.execute(
+                deliveries.delete().where(deliveries.c.created_at < before, deliveries.c.state != "pending")
+            )
+        self._queue.forget(before)
+
+    def _owners(self) -> set[str]:
+        with self._database.connect() as connection:
+            return set(connection.scalars(sa.select(objects.c.owner).distinct().where(objects.c.owner != "")))
+
+    def _sweep(self) -> None:
+        turn = 0
+        while True:
+            try:
+                self.turn()
+                if turn % _RETENTION_TURNS == 0:
+                    self.retire()
+            except Exception:
+                logger.exception("sweeping failed; it is tried again")
+            turn += 1
+            if self._stopping.wait(INTERVAL_SEC):
+                return

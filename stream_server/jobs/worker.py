@@ -1,0 +1,132 @@
+"""A worker: takes jobs and callbacks from the queues, a few at a time, and looks after what others have left.
+
+One to a process, as DBOS is. It runs beside the server or in it, or on another machine; all of them share the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig
+
+from stream_server.audio.vad import VadModel
+from stream_server.engine.engine import Engine
+from stream_server.jobs.database import database_url, writing
+from stream_server.jobs.ledger import JobLedger
+from stream_server.jobs.object import ObjectStore
+from stream_server.jobs.queue import CALLBACKS, JOBS, NAME, VERSION, WorkQueue
+from stream_server.jobs.run import JobRun
+from stream_server.jobs.store import JobStore
+from stream_server.jobs.sweep import Sweeper
+from stream_server.jobs.webhook import Deliverer
+from stream_server.settings import Settings
+from stream_server.text.service import load_text_services
+from stream_server.transcribe import FileTranscriber
+
+logger = logging.getLogger(__name__)
+
+POLL_SEC: Final = 0.1
+"""How often the queues are looked at: what a caller who waits is kept waiting at least."""
+CALLBACKS_AT_ONCE: Final = 8
+RETRY_SEC: Final = 5.0
+STOP_PATIENCE_SEC: Final = 10.0
+
+
+class Worker:
+    """Works from `start` to `stop`. ``process``: the id under which this process beats."""
+
+    def __init__(
+        self, settings: Settings, database: sa.Engine, queue: WorkQueue, engine: Engine, vad: VadModel, *, process: str
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._queue = queue
+        self._process = process
+        self._stopping = threading.Event()
+        self._texts = load_text_services(settings)
+        objects = ObjectStore(settings, database, process)
+        self._run = JobRun(
+            settings,
+            JobLedger(database, queue, audio_retention=settings.audio_retention),
+            objects,
+            engine,
+            FileTranscriber(engine, vad, settings.segmenter_for(engine.info)),
+            self._texts,
+            self._stopping,
+        )
+        self._deliverer = Deliverer(settings, database)
+        store = JobStore(database, queue, most_unfinished=settings.max_queued_jobs)
+        self._sweeper = Sweeper(settings, database, store, objects, queue)
+        self._idle = threading.Condition()
+        self._running = 0
+
+    def start(self) -> None:
+        config: DBOSConfig = {
+            "name": NAME,
+            "system_database_url": database_url(self._settings).render_as_string(hide_password=False),
+            "executor_id": self._process,
+            "application_version": VERSION,
+            "run_migrations": False,
+            "use_listen_notify": False,
+            "log_level": "WARNING",
+            "max_executor_threads": self._settings.max_jobs + CALLBACKS_AT_ONCE + 8,
+        }
+        DBOS(config=config)
+
+        @DBOS.workflow(name=JOBS)
+        def transcribe(job: str) -> None:
+            self._insist(lambda: self._run.run(job))
+
+        @DBOS.workflow(name=CALLBACKS)
+        def deliver(delivery: str, number: int) -> None:
+            self._insist(lambda: self._deliver(delivery, number))
+
+        DBOS.launch()
+        DBOS.register_queue(
+            JOBS, worker_concurrency=self._settings.max_jobs, polling_interval_sec=POLL_SEC, on_conflict="always_update"
+        )
+        DBOS.register_queue(
+            CALLBACKS, worker_concurrency=CALLBACKS_AT_ONCE, polling_interval_sec=POLL_SEC, on_conflict="always_update"
+        )
+        self._sweeper.start()
+        logger.info("working on jobs, %d at a time", self._settings.max_jobs)
+
+    def stop(self) -> None:
+        """Hand back what is being worked on, and stop."""
+        self._stopping.set()
+        self._sweeper.stop()
+        with self._idle:
+            if not self._idle.wait_for(lambda: self._running == 0, STOP_PATIENCE_SEC):
+                logger.warning("%d jobs do not stop; they are taken over by the next worker", self._running)
+        DBOS.destroy(destroy_registry=True)
+        self._texts.close()
+
+    def _insist(self, work: Callable[[], None]) -> None:
+        """Do it until it is done: a workflow that raises is over for DBOS, and nobody would come back to it."""
+        with self._idle:
+            self._running += 1
+        try:
+            while True:
+                try:
+                    work()
+                except Exception:
+                    logger.exception("the database or this program has failed; trying again")
+                    if self._stopping.wait(RETRY_SEC):
+                        raise
+                else:
+                    return
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def _deliver(self, delivery: str, number: int) -> None:
+        again = self._deliverer.attempt(delivery, number)
+        if again is not None:
+            delay, attempt = again
+            with writing(self._database) as connection:
+                self._queue.enqueue_delivery(connection, delivery, attempt=attempt, delay=delay)

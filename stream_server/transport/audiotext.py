@@ -1,0 +1,183 @@
+"""``/v1/transcription-jobs``: audiotext's jobs. Made with the parameters of `transport.openai`, asked about later.
+
+A job may have a ``callback_url``, which audiotext does not know.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import Job, JobState
+from stream_server.jobs.service import Transcriptions
+from stream_server.transport.answer import (
+    ErrorBody,
+    MinimalTranscription,
+    Output,
+    VerboseTranscription,
+    error_response,
+    result_body,
+    result_response,
+)
+from stream_server.transport.dialect import (
+    TranscribeCaller,
+    dialect_router,
+    json_answer,
+    request_id_of,
+    responses,
+    transcriptions_of,
+)
+from stream_server.transport.intake import form_body, take_in
+from stream_server.transport.openai import ANSWER
+from stream_server.transport.parameter import TranscriptionForm
+
+SURFACE: Final = "audiotext"
+PATH: Final = "/v1/transcription-jobs"
+
+router = dialect_router(error_response, prefix=PATH, tags=["transcription jobs"])
+
+
+class JobForm(TranscriptionForm):
+    """The parameters of a job."""
+
+    callback_url: str | None = Field(None, description="Told when the job ends; signed, see the documentation.")
+
+
+class JobProgress(BaseModel):
+    """``percent`` from 0 to 100, ``message`` for people."""
+
+    percent: int
+    message: str
+
+
+class JobFault(BaseModel):
+    code: str
+    message: str
+
+
+class JobCallback(BaseModel):
+    """How far the callback is: ``attempts`` made so far."""
+
+    url: str
+    status: Literal["waiting", "pending", "delivered", "failed"]
+    attempts: int
+
+
+class TranscriptionJob(BaseModel):
+    """A job. ``result`` is there when it is completed: an object, or text for ``response_format`` text, srt and vtt."""
+
+    id: str
+    object: Literal["transcription.job"] = "transcription.job"
+    status: JobState
+    progress: JobProgress
+    model: str
+    language: str | None
+    response_format: str
+    request_id: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    error: JobFault | None
+    callback: JobCallback | None
+    result: VerboseTranscription | MinimalTranscription | str | None
+    url: str
+
+
+def _described_as(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": TranscriptionJob, "description": description}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=_described_as(202, "The job is taken in and will end, whatever happens.") | responses(ErrorBody, 413),
+    openapi_extra=form_body(JobForm, json=True),
+)
+async def create(request: Request, caller: TranscribeCaller) -> Response:
+    """Make a job of a file, or of what is at an address. The parameters are those of `/v1/audio/transcriptions`."""
+    transcriptions = transcriptions_of(request)
+    async with take_in(request, JobForm, caller=caller) as intake:
+        form = intake.values
+        if form.stream:
+            raise JobError(Reason.INVALID_PARAMETER, "a job cannot be streamed; ask for its result", parameter="stream")
+        job = await transcriptions.submit(
+            caller,
+            form.source(intake.uploads),
+            form.options(transcriptions.model.languages, transcriptions.settings.model_aliases),
+            surface=SURFACE,
+            request_id=request_id_of(request),
+            callback_url=form.callback_url,
+        )
+    response = json_answer(await _described(transcriptions, job), 202)
+    response.headers["Location"] = f"{PATH}/{job.id}"
+    return response
+
+
+@router.get("/{job_id}", responses=_described_as(200, "The job as it stands.") | responses(ErrorBody, 404))
+async def read(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+    """How far a job is; its result, once it is completed."""
+    transcriptions = transcriptions_of(request)
+    return json_answer(await _described(transcriptions, await transcriptions.get(caller, job_id)))
+
+
+@router.get("/{job_id}/result", responses=ANSWER | responses(ErrorBody, 404, 409, 413, 504))
+async def read_result(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+    """The result alone, in the `response_format` of the job; 409 while there is none, or why the job has failed."""
+    job, result = await transcriptions_of(request).result(caller, job_id)
+    return result_response(job, result, _output(job))
+
+
+@router.post("/{job_id}/cancel", responses=_described_as(200, "The job as it stands.") | responses(ErrorBody, 404, 409))
+async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+    """Cancel a job that is not finished; 409 for one that is."""
+    transcriptions = transcriptions_of(request)
+    return json_answer(await _described(transcriptions, await transcriptions.cancel(caller, job_id)))
+
+
+async def _described(transcriptions: Transcriptions, job: Job) -> TranscriptionJob:
+    options, output = job.options, _output(job)
+    result = (await transcriptions.results([job])).get(job.id) if job.state is JobState.COMPLETED else None
+    return TranscriptionJob(
+        id=job.id,
+        status=job.state,
+        progress=_progress(job),
+        model=options.model or transcriptions.model.name,
+        language=job.language or (options.language if options.language != "auto" else None),
+        response_format="verbose_json" if output is Output.VERBOSE_WORDS else output,
+        request_id=job.request_id,
+        created_at=_moment(job.created_at),
+        started_at=_moment(job.started_at) if job.started_at else None,
+        completed_at=_moment(job.completed_at) if job.completed_at else None,
+        error=JobFault(code=job.failure.reason, message=job.failure.message) if job.failure else None,
+        callback=await _callback(transcriptions, job),
+        result=result_body(job, result, output) if result is not None else None,
+        url=f"{PATH}/{job.id}",
+    )
+
+
+async def _callback(transcriptions: Transcriptions, job: Job) -> JobCallback | None:
+    if job.callback_url is None:
+        return None
+    delivery = await transcriptions.delivery(job)
+    if delivery is None:
+        return JobCallback(url=job.callback_url, status="waiting", attempts=0)
+    return JobCallback(url=delivery.url, status=delivery.state, attempts=delivery.attempts)
+
+
+def _output(job: Job) -> Output:
+    """Jobs that were made elsewhere may have formats of their own."""
+    return Output(job.options.output) if job.surface == SURFACE else Output.VERBOSE
+
+
+def _progress(job: Job) -> JobProgress:
+    if job.progress is not None:
+        return JobProgress(percent=job.progress.percent, message=job.progress.message)
+    return JobProgress(percent=0, message="Waiting" if job.state is JobState.QUEUED else "")
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,134 @@
+"""Parameters of a request from wherever they come, form fields, query or JSON, as the model that describes them."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from stream_server.jobs.error import JobError, Reason
+
+MAX_FIELDS: Final = 200
+MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 2**20
+"""All fields of a form together, and a JSON body."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Fields(Generic[M]):
+    """Collects the parameters of one request. ``model`` says which there are; its ``extra`` is ``forbid``."""
+
+    def __init__(self, model: type[M]) -> None:
+        self._model = model
+        self._known = {field.alias or name: field for name, field in model.model_fields.items()}
+        self._texts: dict[str, list[str]] = {}
+        self._values: dict[str, Any] = {}
+        self._count = 0
+        self._bytes = 0
+
+    def knows(self, name: str) -> bool:
+        """Whether there is such a parameter; ``name[]`` is another way to write the name of a list."""
+        return name.removesuffix("[]") in self._known
+
+    def add(self, name: str, value: str | bytes) -> None:
+        """Take one form field or query parameter.
+
+        Raises:
+            JobError: too many, too long, or not text.
+        """
+        name = name.removesuffix("[]")
+        self._count += 1
+        self._bytes += len(value)
+        if self._count > MAX_FIELDS or self._bytes > MAX_BODY_BYTES:
+            raise JobError(
+                Reason.INVALID_PARAMETER,
+                f"there are more than {MAX_FIELDS} parameters, or {MAX_BODY_BYTES} bytes of them",
+            )
+        if len(value) > MAX_FIELD_BYTES:
+            raise _invalid(name, f"{name} has more than {MAX_FIELD_BYTES} bytes")
+        if isinstance(value, bytes):
+            try:
+                value = value.decode()
+            except UnicodeDecodeError:
+                raise _invalid(name, f"{name} is not text in UTF-8") from None
+        if "\0" in value:
+            raise _invalid(name, f"{name} has a null character in it")
+        self._texts.setdefault(name, []).append(value)
+
+    def add_json(self, body: bytes) -> None:
+        """Take a JSON object; null is the same as nothing.
+
+        Raises:
+            JobError: it is none.
+        """
+        try:
+            values = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise JobError(Reason.INVALID_PARAMETER, f"the body is not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise JobError(Reason.INVALID_PARAMETER, "the body has to be a JSON object")
+        if rb"\u0000" in body:
+            raise JobError(Reason.INVALID_PARAMETER, "the body has a null character in it")
+        self._values = {name: value for name, value in values.items() if value is not None or name not in self._known}
+
+    def validated(self) -> M:
+        """The parameters as the model has them.
+
+        Raises:
+            JobError: MISSING_PARAMETER or INVALID_PARAMETER, naming the first parameter at fault and what it takes.
+        """
+        values = dict(self._values)
+        for name, texts in self._texts.items():
+            field = self._known.get(name)
+            if field is not None and _is_list(field):
+                value: Any = _list(name, texts)
+            elif len(texts) == 1:
+                value = texts[0]
+            else:
+                raise _invalid(name, f"{name} is given {len(texts)} times, and takes one value")
+            if name in values:
+                raise _invalid(name, f"{name} is given both in the query and in the body")
+            values[name] = value
+        try:
+            return self._model.model_validate(values)
+        except ValidationError as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: ValidationError) -> JobError:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = [str(part) for part in first["loc"]]
+        name = place[0] if place else ""
+        if first["type"] == "missing" and len(place) == 1:
+            return JobError(Reason.MISSING_PARAMETER, f"{name} is missing", parameter=name)
+        if first["type"] == "extra_forbidden" and len(place) == 1:
+            known = ", ".join(sorted(self._known))
+            return _invalid(name, f"there is no parameter {name[:100]!r}; there are: {known}")
+        message = first["msg"].removeprefix("Value error, ")
+        return _invalid(name, f"{'.'.join(place)}: {message[:1].lower()}{message[1:]}" if place else message)
+
+
+def _list(name: str, texts: list[str]) -> Any:
+    """The items of a list: repeated fields, or JSON in one of them."""
+    if len(texts) == 1 and not texts[0].strip():
+        return []
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
+        try:
+            return orjson.loads(texts[0])
+        except orjson.JSONDecodeError:
+            raise _invalid(name, f"{name} looks like a JSON list, but is none") from None
+    return texts
+
+
+def _is_list(field: FieldInfo) -> bool:
+    kinds = [field.annotation]
+    if get_origin(field.annotation) in (Union, types.UnionType):
+        kinds = list(get_args(field.annotation))
+    return any((get_origin(kind) or kind) in (tuple, list, set, frozenset) for kind in kinds)
+
+
+def _invalid(name: str, message: str) -> JobError:
+    return JobError(Reason.INVALID_PARAMETER, message, parameter=name)

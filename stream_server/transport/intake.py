@@ -1,0 +1,271 @@
+"""Takes in a request that carries audio: files go straight to the object store, parameters become a model.
+
+Nothing is written elsewhere, and no more of a file is in memory than the piece that has just come. It knows no dialect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Generic
+from urllib.parse import parse_qsl, unquote
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from stream_server.auth import Caller
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.object import ObjectStore
+from stream_server.settings import Settings
+from stream_server.transport.dialect import transcriptions_of
+from stream_server.transport.field import MAX_BODY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, Fields, M
+from stream_server.transport.multipart import Event, Part, PartEnd, read_parts
+
+MAX_NAME: Final = 255
+FRAMING_BYTES: Final = 2**20
+"""What headers and boundaries of a form may take beside its fields and files."""
+
+FORM: Final = "multipart/form-data"
+URLENCODED: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that has come: ``object`` is its name in the object store, ``name`` what the caller calls it, for display
+    only; ``size`` in bytes."""
+
+    object: str
+    name: str
+    size: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intake(Generic[M]):
+    values: M
+    uploads: list[Upload]
+
+
+@asynccontextmanager
+async def take_in(
+    request: Request,
+    model: type[M],
+    *,
+    caller: Caller,
+    files: Sequence[str] = ("file",),
+    most: int = 1,
+    raw: bool = False,
+) -> AsyncIterator[Intake[M]]:
+    """The parameters and the files of a request; uploads that no job has claimed are dropped when the block is left.
+
+    model: the parameters. They may come in a form, as JSON, or in the query. files: names of the form fields that are
+    files (``name[]`` too), in all at most ``most``. raw: the body itself is the file, called as ``X-Filename`` says.
+
+    Raises:
+        JobError: MISSING_PARAMETER, INVALID_PARAMETER; FILE_TOO_LARGE, UNSUPPORTED_FORMAT; UPLOAD_INCOMPLETE, if the
+            client has left or has sent nothing for the setting ``upload_timeout``; SERVICE_UNAVAILABLE.
+    """
+    transcriptions = transcriptions_of(request)
+    reader = _Reader(request, transcriptions.objects, transcriptions.settings, Fields(model), caller.id)
+    try:
+        await reader.read(files, most, raw)
+        yield Intake(reader.fields.validated(), reader.uploads)
+    finally:
+        if reader.uploads:
+            names = [upload.object for upload in reader.uploads]
+            await asyncio.shield(asyncio.to_thread(transcriptions.objects.drop, names, unclaimed_only=True))
+
+
+async def body_chunks(request: Request, *, most: int | None = None) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, in pieces that are not empty. ``most``: bytes; by default those of the largest file.
+
+    Raises:
+        JobError: UPLOAD_INCOMPLETE; FILE_TOO_LARGE, before any of it is read, where it is declared to be longer. How
+            much really comes is for the caller to watch.
+    """
+    settings = transcriptions_of(request).settings
+    most = settings.max_upload_bytes if most is None else most
+    if int(request.headers.get("content-length", 0)) > most:
+        raise _too_large(most)
+    async with aclosing(request.stream()) as stream:
+        while True:
+            try:
+                async with asyncio.timeout(settings.upload_timeout):
+                    chunk = await anext(stream, None)
+            except ClientDisconnect:
+                raise JobError(Reason.UPLOAD_INCOMPLETE, "the client left before the upload was complete") from None
+            except TimeoutError:
+                waited = f"{settings.upload_timeout:g} s"
+                raise JobError(Reason.UPLOAD_INCOMPLETE, f"nothing of the upload has come for {waited}") from None
+            if chunk is None:
+                return
+            if chunk:
+                yield chunk
+
+
+def form_body(
+    model: type[BaseModel], *, files: Sequence[str] = ("file",), most: int = 1, raw: bool = False, json: bool = False
+) -> dict[str, Any]:
+    """What `take_in` reads with these arguments, for ``openapi_extra`` of a route. ``json``: that too is offered."""
+    schema = _inlined(model.model_json_schema())
+    schema.pop("title", None)
+    binary = {"type": "string", "format": "binary"}
+    if raw:
+        query = [
+            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": field}
+            for name, field in schema["properties"].items()
+        ]
+        header = {"name": "X-Filename", "in": "header", "required": False, "schema": {"type": "string"}}
+        content = {"application/octet-stream": {"schema": binary}, "audio/*": {"schema": binary}}
+        return {"parameters": [*query, header], "requestBody": {"required": True, "content": content}}
+    file: dict[str, Any] = binary if most == 1 else {"type": "array", "items": binary, "maxItems": most}
+    form = schema | {"properties": dict.fromkeys(files, file) | schema["properties"]}
+    content = {FORM: {"schema": form}}
+    if json:
+        content[JSON] = {"schema": schema}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+class _Reader(Generic[M]):
+    """Reads one request."""
+
+    def __init__(self, request: Request, objects: ObjectStore, settings: Settings, fields: Fields[M], key: str) -> None:
+        self.fields = fields
+        self.uploads: list[Upload] = []
+        self._request = request
+        self._objects = objects
+        self._settings = settings
+        self._key = key
+
+    async def read(self, files: Sequence[str], most: int, raw: bool) -> None:
+        for name, value in self._request.query_params.multi_items():
+            self.fields.add(name, value)
+        content_type = self._request.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == FORM and not (raw and not files):
+            await self._read_form(content_type, files, most)
+        elif kind == FORM:
+            raise JobError(Reason.INVALID_PARAMETER, f"the body has to be the audio itself, not {FORM}")
+        elif raw:
+            await self._read_file()
+        elif kind == JSON:
+            self.fields.add_json(await self._body())
+        elif kind == URLENCODED:
+            self._read_pairs(await self._body())
+        elif await self._body():
+            wanted = f"{FORM}, {URLENCODED} or {JSON}"
+            raise JobError(Reason.INVALID_PARAMETER, f"the Content-Type is {kind or 'missing'}; send {wanted}")
+
+    async def _read_form(self, content_type: str, files: Sequence[str], most: int) -> None:
+        longest = most * self._settings.max_upload_bytes + MAX_BODY_BYTES + FRAMING_BYTES
+        body = body_chunks(self._request, most=longest)
+        async with aclosing(body) as chunks, aclosing(read_parts(chunks, content_type)) as events:
+            async for part in events:
+                assert isinstance(part, Part)
+                if part.name.removesuffix("[]") in files:
+                    await self._take_file(part, events, most)
+                elif part.filename and not self.fields.knows(part.name):
+                    raise JobError(
+                        Reason.INVALID_PARAMETER,
+                        f"there is no file field {part.name[:100]!r}; files go in: {', '.join(files)}",
+                        parameter=part.name,
+                    )
+                else:
+                    self.fields.add(part.name, await _field(part, events))
+
+    async def _take_file(self, part: Part, events: AsyncIterator[Event], most: int) -> None:
+        first = await anext(events)
+        if first is PartEnd.END and not part.filename:
+            return  # what a browser sends for a field in which no file was chosen
+        if len(self.uploads) == most:
+            raise JobError(
+                Reason.INVALID_PARAMETER,
+                f"there are more files than {most}, the most for a request",
+                parameter=part.name,
+            )
+        await self._store(_content(first, events), part.filename or "")
+
+    async def _read_file(self) -> None:
+        async with aclosing(body_chunks(self._request)) as chunks:
+            first = await anext(chunks, None)
+            if first is not None:
+                name = unquote(self._request.headers.get("x-filename", ""))
+                await self._store(_content(first, chunks), name)
+
+    async def _store(self, content: AsyncIterator[bytes], name: str) -> None:
+        stored = await self._objects.receive(content, key=self._key, most=self._settings.max_upload_bytes)
+        self.uploads.append(Upload(stored.name, _display_name(name), stored.size, stored.format))
+
+    def _read_pairs(self, body: bytes) -> None:
+        try:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise JobError(Reason.INVALID_PARAMETER, f"the body is not valid {URLENCODED}") from None
+        for name, value in pairs:
+            self.fields.add(name, value)
+
+    async def _body(self) -> bytes:
+        body = bytearray()
+        async with aclosing(body_chunks(self._request, most=MAX_BODY_BYTES)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large(MAX_BODY_BYTES)
+        return bytes(body)
+
+
+async def _content(first: Event, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The content of a file: ``first``, and what follows up to the end of the part."""
+    if isinstance(first, bytes):
+        yield first
+        async for piece in rest:
+            if piece is PartEnd.END:
+                return
+            yield piece
+
+
+async def _field(part: Part, events: AsyncIterator[Event]) -> bytes:
+    value = bytearray()
+    async for piece in events:
+        if not isinstance(piece, bytes):
+            break
+        value += piece
+        if len(value) > MAX_FIELD_BYTES:
+            raise JobError(
+                Reason.INVALID_PARAMETER,
+                f"{part.name[:100]} has more than {MAX_FIELD_BYTES} bytes, and is no field for a file",
+                parameter=part.name,
+            )
+    return bytes(value)
+
+
+def _display_name(name: str) -> str:
+    """What is shown for a file's name: its last part, without what is not printed."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in last if character.isprintable())[:MAX_NAME]
+
+
+def _too_large(most: int) -> JobError:
+    return JobError(Reason.FILE_TOO_LARGE, f"the body is larger than {most / 10**6:.10g} MB, the most that is taken")
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema without references: what they refer to stands in their place."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            target = definitions[value["$ref"].rpartition("/")[2]]
+            return resolve(target | {name: item for name, item in value.items() if name != "$ref"})
+        return {name: resolve(item) for name, item in value.items()}
+
+    inlined: dict[str, Any] = resolve(schema)
+    return inlined

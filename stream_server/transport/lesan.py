@@ -1,0 +1,243 @@
+"""Lesan's dialect: jobs and batches of jobs under ``/v1/transcriptions``, and what a recording tells beforehand.
+
+It knows the parameters; the answers are made by `transport.lesan_shape`, signed uploads by `transport.upload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions, Urgency
+from stream_server.jobs.media import probe_media
+from stream_server.jobs.service import MOST_FILES, Transcriptions
+from stream_server.transport import lesan_shape
+from stream_server.transport.dialect import (
+    TranscribeCaller,
+    dialect_router,
+    request_id_of,
+    responses,
+    transcriptions_of,
+    while_connected,
+)
+from stream_server.transport.intake import Upload, form_body, take_in
+from stream_server.transport.lesan_shape import (
+    PREFIX,
+    Deletion,
+    ErrorBody,
+    Transcription,
+    TranscriptionPage,
+    error_response,
+)
+from stream_server.transport.upload import uploaded
+
+SURFACE: Final = "lesan"
+
+_RESULTS_AT_ONCE: Final = 8
+"""Results may be long, and a page or a batch has up to a hundred."""
+
+Address = Annotated[str, Field(min_length=1, max_length=4096)]
+_LANGUAGE: Final = Field("auto", max_length=35, description="Language of the audio.")
+
+
+class Order(BaseModel):
+    """One recording: ``audio_url`` or the file ``file``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    audio_url: Address | None = Field(
+        None, description="Address of the audio: `http://`, `https://`, `s3://`, or the `file_url` of a signed upload."
+    )
+    language: str = _LANGUAGE
+    mode: Literal["sync", "async"] = Field(
+        "async", description="`sync` waits for the transcript, but not for ever: then the job is still on its way."
+    )
+
+
+class BatchOrder(BaseModel):
+    """Several recordings: ``audio_urls`` or files called ``files``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    audio_urls: tuple[Address, ...] = Field((), max_length=MOST_FILES)
+    language: str = _LANGUAGE
+
+
+class Inquiry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    audio_url: Address = Field(description="As for a transcription.")
+
+
+class Media(BaseModel):
+    """What is known of a recording before it is transcribed; null where it does not say."""
+
+    duration_seconds: float | None
+    title: str | None
+    thumbnail: str | None = Field(description="An address, or a picture as a data URL.")
+    is_live: bool
+
+
+router = dialect_router(error_response, tags=["Lesan"])
+
+
+@router.post(
+    PREFIX,
+    response_model=Transcription,
+    response_model_exclude_unset=True,
+    responses=responses(ErrorBody, 404, 413)
+    | {202: {"model": Transcription, "description": "The job is on its way; ask for it at `url`."}},
+    openapi_extra=form_body(Order, json=True),
+)
+async def create(request: Request, response: Response, caller: TranscribeCaller) -> Any:
+    """Transcribe a recording."""
+    transcriptions = transcriptions_of(request)
+    async with take_in(request, Order, caller=caller) as intake:
+        wanted = intake.values
+        options = TranscriptionOptions(language=wanted.language)
+        transcriptions.check(options)
+        source = _one([*_addressed([wanted.audio_url] if wanted.audio_url else []), *_received(intake.uploads)])
+        waits = wanted.mode == "sync"
+        job = await transcriptions.submit(
+            caller,
+            source,
+            options,
+            surface=SURFACE,
+            request_id=request_id_of(request),
+            urgency=Urgency.WAITING if waits else Urgency.QUEUED,
+        )
+    if waits:
+        job = await while_connected(request, transcriptions.wait(job, transcriptions.settings.sync_timeout))
+    response.status_code = 200 if job.is_finished else 202
+    results = await transcriptions.results([job]) if job.state is JobState.COMPLETED else {}
+    return lesan_shape.transcription(job, results.get(job.id))
+
+
+@router.post(
+    f"{PREFIX}/batch",
+    status_code=202,
+    response_model=Transcription,
+    response_model_exclude_unset=True,
+    responses=responses(ErrorBody, 404, 413),
+    openapi_extra=form_body(BatchOrder, files=("files",), most=MOST_FILES, json=True),
+)
+async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
+    """Transcribe several recordings, each as a job of its own under one job for all of them."""
+    transcriptions = transcriptions_of(request)
+    async with take_in(request, BatchOrder, caller=caller, files=("files",), most=MOST_FILES) as intake:
+        options = TranscriptionOptions(language=intake.values.language)
+        transcriptions.check(options)
+        sources = [*_addressed(intake.values.audio_urls), *_received(intake.uploads)]
+        if intake.values.audio_urls and intake.uploads:
+            raise JobError(Reason.INVALID_PARAMETER, "give audio_urls or files, not both", parameter="audio_urls")
+        if not sources:
+            raise JobError(Reason.MISSING_PARAMETER, "audio_urls or files are missing", parameter="audio_urls")
+        batch = await transcriptions.submit_batch(
+            caller, sources, options, surface=SURFACE, request_id=request_id_of(request)
+        )
+    return lesan_shape.new_batch(batch, len(sources))
+
+
+@router.get(PREFIX, response_model=TranscriptionPage, response_model_exclude_unset=True, responses=responses(ErrorBody))
+async def list_jobs(
+    request: Request,
+    caller: TranscribeCaller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    status_filter: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+) -> Any:
+    """The caller's jobs, those made by other endpoints too; files of batches are with their batch."""
+    transcriptions = transcriptions_of(request)
+    jobs, following = await transcriptions.page(caller, limit=limit, state=status_filter, cursor=cursor)
+    data: list[Transcription] = []
+    for group in _groups(jobs):
+        results = await transcriptions.results([job for job in group if job.kind == "transcription"])
+        for job in group:
+            if job.kind == "batch":
+                data.append(lesan_shape.batch(job, await transcriptions.children(job), {}))
+            else:
+                data.append(lesan_shape.transcription(job, results.get(job.id), segments=False))
+    return TranscriptionPage(object="list", data=data, has_more=following is not None, next_cursor=following)
+
+
+@router.get(
+    f"{PREFIX}/{{job_id}}",
+    response_model=Transcription,
+    response_model_exclude_unset=True,
+    responses=responses(ErrorBody, 404),
+)
+async def get(request: Request, caller: TranscribeCaller, job_id: str) -> Any:
+    """A job as it stands, or a batch with its files."""
+    transcriptions = transcriptions_of(request)
+    return await _view(transcriptions, await transcriptions.get(caller, job_id))
+
+
+@router.post(
+    f"{PREFIX}/{{job_id}}/cancel",
+    response_model=Transcription,
+    response_model_exclude_unset=True,
+    responses=responses(ErrorBody, 404, 409),
+)
+async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Any:
+    """Stop a job that is queued or processed; of a batch, what is unfinished."""
+    transcriptions = transcriptions_of(request)
+    return await _view(transcriptions, await transcriptions.cancel(caller, job_id))
+
+
+@router.delete(f"{PREFIX}/{{job_id}}", responses=responses(ErrorBody, 404))
+async def delete(request: Request, caller: TranscribeCaller, job_id: str) -> Deletion:
+    """Remove a job and its result for good; one that is not finished is stopped."""
+    await transcriptions_of(request).delete(caller, job_id)
+    return Deletion(id=job_id)
+
+
+@router.post(
+    "/v1/media/probe", responses=responses(ErrorBody, 404, 504), openapi_extra=form_body(Inquiry, files=(), json=True)
+)
+async def probe(request: Request, caller: TranscribeCaller) -> Media:
+    """What is known of a recording, without downloading it."""
+    transcriptions = transcriptions_of(request)
+    async with take_in(request, Inquiry, caller=caller, files=()) as intake:
+        source = _one(_addressed([intake.values.audio_url]))
+    found = await while_connected(
+        request, probe_media(source, transcriptions.objects, transcriptions.settings, key=caller.id)
+    )
+    return Media(
+        duration_seconds=found.duration_sec, title=found.title, thumbnail=found.thumbnail, is_live=found.is_live
+    )
+
+
+async def _view(transcriptions: Transcriptions, job: Job) -> Transcription:
+    if job.kind == "transcription":
+        results = await transcriptions.results([job]) if job.state is JobState.COMPLETED else {}
+        return lesan_shape.transcription(job, results.get(job.id))
+    children = await transcriptions.children(job)
+    texts: dict[str, str] = {}
+    for group in _groups([child for child in children if child.state is JobState.COMPLETED]):
+        results = await transcriptions.results(group)
+        texts |= {child: result.transcript.text for child, result in results.items()}
+    return lesan_shape.batch(job, children, texts)
+
+
+def _groups(jobs: Sequence[Job]) -> list[Sequence[Job]]:
+    return [jobs[start : start + _RESULTS_AT_ONCE] for start in range(0, len(jobs), _RESULTS_AT_ONCE)]
+
+
+def _addressed(urls: Sequence[str]) -> list[Source]:
+    return [uploaded(url) or Source(url=url) for url in urls]
+
+
+def _received(uploads: Sequence[Upload]) -> list[Source]:
+    return [Source(object=upload.object, name=upload.name) for upload in uploads]
+
+
+def _one(sources: Sequence[Source]) -> Source:
+    if not sources:
+        raise JobError(Reason.MISSING_PARAMETER, "audio_url or a file is missing", parameter="audio_url")
+    if len(sources) > 1:
+        raise JobError(Reason.INVALID_PARAMETER, "give audio_url or a file, not both", parameter="audio_url")
+    return sources[0]

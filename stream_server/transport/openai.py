@@ -1,0 +1,74 @@
+"""``POST /v1/audio/transcriptions``: OpenAI's endpoint, which is Shunyalabs' and audiotext's as well.
+
+A request waits for its transcript, or reads along with ``stream=true``. The parameters are in `transport.parameter`,
+the answers in `transport.answer` and `transport.event`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import Request, Response
+
+from stream_server.formats import MEDIA_TYPES
+from stream_server.transport.answer import (
+    ErrorBody,
+    MinimalTranscription,
+    Output,
+    VerboseTranscription,
+    error_response,
+    result_response,
+)
+from stream_server.transport.dialect import (
+    TranscribeCaller,
+    dialect_router,
+    request_id_of,
+    responses,
+    transcriptions_of,
+    while_connected,
+)
+from stream_server.transport.event import follow_job
+from stream_server.transport.intake import form_body, take_in
+from stream_server.transport.parameter import TranscriptionForm
+
+SURFACE: Final = "openai"
+
+router = dialect_router(error_response, tags=["transcription"])
+
+_FILES: Final = ("text/plain", *(MEDIA_TYPES[name].partition(";")[0] for name in ("srt", "vtt")), "text/event-stream")
+
+ANSWER: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": VerboseTranscription | MinimalTranscription,
+        "description": "The transcript, in the format asked for; with `stream=true` as server-sent events.",
+        "content": {media_type: {"schema": {"type": "string"}} for media_type in _FILES},
+    }
+}
+
+
+@router.post(
+    "/v1/audio/transcriptions",
+    responses=ANSWER | responses(ErrorBody, 409, 413, 504),
+    openapi_extra=form_body(TranscriptionForm, json=True),
+)
+async def transcribe(request: Request, caller: TranscribeCaller) -> Response:
+    """Transcribe a file, or what is at an address, while the caller waits.
+
+    Takes the parameters of OpenAI, Shunyalabs and audiotext. Without `response_format` the answer is the full one, in
+    which the clients of all three find their fields.
+    """
+    transcriptions = transcriptions_of(request)
+    async with take_in(request, TranscriptionForm, caller=caller) as intake:
+        form = intake.values
+        source = form.source(intake.uploads)
+        options = form.options(transcriptions.model.languages, transcriptions.settings.model_aliases)
+        output, request_id = Output(options.output), request_id_of(request)
+        if form.stream:
+            job = await transcriptions.open_answer(caller, source, options, surface=SURFACE, request_id=request_id)
+            return await follow_job(request, transcriptions, caller, job, output)
+        timeout = transcriptions.settings.sync_timeout
+        answering = transcriptions.answer(
+            caller, source, options, surface=SURFACE, request_id=request_id, timeout=timeout
+        )
+        job, result = await while_connected(request, answering)
+        return result_response(job, result, output)

@@ -1,0 +1,114 @@
+"""Signed uploads: an address that takes one file without a key, and the name by which a job may use the file.
+
+The signature holds whose file it will be; the object store sees to it that an address is good once and for a while. It
+does not know what the file is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Annotated, Final
+from urllib.parse import quote, unquote
+
+from fastapi import Path, Query, Request
+from pydantic import BaseModel, Field
+
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import Source
+from stream_server.token import TokenError
+from stream_server.transport.dialect import TranscribeCaller, dialect_router, responses, transcriptions_of
+from stream_server.transport.http import service_of
+from stream_server.transport.intake import body_chunks
+from stream_server.transport.lesan_shape import ErrorBody, error_response
+
+_FILE_URL: Final = re.compile(r"(?:upload|lesan)://file_([0-9a-f]{32})(?:/([^/]*))?")
+_MEDIA_TYPE: Final = r"^[A-Za-z0-9.+-]{1,100}/[A-Za-z0-9.+-]{1,100}$"
+
+
+class SignedAddress(BaseModel):
+    upload_url: str = Field(description="Takes the file by PUT, once and without a key.")
+    file_url: str = Field(description="What to give as `audio_url` then.")
+    file_id: str
+
+
+class UploadedFile(BaseModel):
+    file_id: str
+    size: int = Field(description="Bytes.")
+    format: str = Field(description="What the content turned out to be.")
+
+
+router = dialect_router(error_response, tags=["Lesan"])
+
+
+@router.get("/v1/uploads/signed-url", responses=responses(ErrorBody))
+async def signed_url(
+    request: Request,
+    caller: TranscribeCaller,
+    filename: Annotated[str, Query(min_length=1, max_length=255, description="What the file is called.")],
+    content_type: Annotated[
+        str | None,
+        Query(pattern=_MEDIA_TYPE, description="The `Content-Type` that the upload has to have; any, if not given."),
+    ] = None,
+) -> SignedAddress:
+    """An address for the upload of one file, and the one by which jobs may then use it."""
+    transcriptions = transcriptions_of(request)
+    name = await asyncio.to_thread(transcriptions.objects.await_upload, key=caller.id)
+    expires_at = int(time.time() + transcriptions.settings.upload_expiry)
+    token = service_of(request).uploads.sign(f"{name} {content_type or '*'} {caller.id}", expires_at)
+    return SignedAddress(
+        upload_url=f"{request.base_url}v1/uploads/{token}",
+        file_url=f"upload://file_{name}/{quote(filename, safe='')}",
+        file_id=f"file_{name}",
+    )
+
+
+@router.put(
+    "/v1/uploads/{token}",
+    responses=responses(ErrorBody, 404, 409, 413),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The file, in any supported format.",
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def upload(
+    request: Request, token: Annotated[str, Path(max_length=1000, description="From `upload_url`.")]
+) -> UploadedFile:
+    """Take the file for which the address was signed. What fails half-way can be tried again."""
+    transcriptions = transcriptions_of(request)
+    try:
+        name, content_type, key = service_of(request).uploads.read(token, time.time()).split(" ", 2)
+    except TokenError as error:
+        raise JobError(Reason.FORBIDDEN, f"this is not an address for an upload: {error}") from None
+    sent = request.headers.get("content-type", "").partition(";")[0].strip()
+    if content_type != "*" and sent.lower() != content_type.lower():
+        raise JobError(
+            Reason.INVALID_PARAMETER,
+            f"this address was signed for Content-Type {content_type}, not {sent or 'none'}",
+            parameter="content_type",
+        )
+    most = transcriptions.settings.max_upload_bytes
+    stored = await transcriptions.objects.receive(body_chunks(request), key=key, most=most, name=name)
+    return UploadedFile(file_id=f"file_{name}", size=stored.size, format=stored.format)
+
+
+def uploaded(address: str) -> Source | None:
+    """The file behind a ``file_url``; None for addresses of other kinds.
+
+    Raises:
+        JobError: ``INVALID_PARAMETER``, for one that was not made here.
+    """
+    if not address.startswith(("upload:", "lesan:")):
+        return None
+    found = _FILE_URL.fullmatch(address)
+    if found is None:
+        raise JobError(
+            Reason.INVALID_PARAMETER,
+            "this is not the address of an upload; take the file_url from /v1/uploads/signed-url",
+            parameter="audio_url",
+        )
+    return Source(object=found[1], name=unquote(found[2] or ""))

@@ -1,0 +1,91 @@
+"""The examples of LuxASR's document, as they stand there but for addresses and file names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import srt
+
+from tests.conformance.stage import SAID, Stage, staged
+from tests.support.example import run_shell, with_names
+
+WAV = """
+curl -X POST "https://luxasr.uni.lu/asr2?language=lb&diarization=Enabled&outfmt=json" \\
+-H "Content-Type: audio/wav" \\
+-H "X-Filename: sample.wav" \\
+--data-binary "@/path/to/sample.wav"
+"""
+MP3 = """
+curl -X POST "https://luxasr.uni.lu/asr2?language=lb&diarization=Disabled&outfmt=text" \\
+-H "Content-Type: audio/mpeg" \\
+-H "X-Filename: sample.mp3" \\
+--data-binary "@/path/to/sample.mp3"
+"""
+STATUS = """
+curl -s "https://luxasr.uni.lu/v3/asr/jobs/<job_id>"
+"""
+RESULT = """
+curl -s "https://luxasr.uni.lu/v3/asr/jobs/<job_id>/result"
+"""
+PARAMETERS = {
+    "language": "lb",
+    "beam_size": "5",
+    "min_silence_duration_ms": "2000",
+    "maxlen": "42",
+}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("luxasr"), ("sample.wav", "sample.mp3")) as stage:
+        yield stage
+
+
+def curl(stage: Stage, example: str, **names: str) -> str:
+    return run_shell(with_names(example, {"https://luxasr.uni.lu": stage.url, **names}), stage.folder)
+
+
+def submitted(stage: Stage, path: str, **query: str) -> str:
+    body = (stage.folder / "sample.wav").read_bytes()
+    answer = stage.post(path, {"Content-Type": "audio/wav"}, params=query, content=body)
+    assert answer.status_code == 202, answer.text
+    job: str = answer.json()["job_id"]
+    assert answer.json() == {"job_id": job, "status": "queued"}
+    return job
+
+
+def finished(stage: Stage, address: str) -> Any:
+    while (found := stage.get(address, {}).json())["status"] in ("queued", "processing"):
+        pass
+    return found
+
+
+def test_wav_with_diarization_is_not_there_yet(stage: Stage) -> None:
+    answer = json.loads(curl(stage, WAV, **{"/path/to/sample.wav": str(stage.folder / "sample.wav")}))
+    assert answer["code"] == "FEATURE_UNAVAILABLE"
+
+
+def test_mp3_poll_and_fetch(stage: Stage) -> None:
+    accepted = json.loads(curl(stage, MP3, **{"/path/to/sample.mp3": str(stage.folder / "sample.mp3")}))
+    job = {"<job_id>": accepted["job_id"]}
+    assert accepted == {"job_id": accepted["job_id"], "status": "queued"}
+    seen = set()
+    while (status := json.loads(curl(stage, STATUS, **job))["status"]) != "completed":
+        seen.add(status)
+    assert seen <= {"queued", "processing"}
+    assert SAID in curl(stage, RESULT, **job).lower()
+
+
+def test_parameters(stage: Stage) -> None:
+    refused = stage.post("/asr2", {}, params=PARAMETERS | {"outfmt": "srt"}, content=b"RIFF0000WAVE" + bytes(100))
+    assert refused.status_code == 422
+    assert "beam_size" in refused.json()["error"]
+    job = submitted(stage, "/asr2", **PARAMETERS | {"beam_size": "1", "outfmt": "srt"})
+    assert finished(stage, f"/v3/asr/jobs/{job}")["status"] == "completed"
+    result = stage.get(f"/v3/asr/jobs/{job}/result", {})
+    cues = list(srt.parse(result.text))
+    assert SAID in " ".join(cue.content for cue in cues).replace("\n", " ").lower()
+    assert all(len(line) <= 42 for cue in cues for line in cue.content.splitlines())

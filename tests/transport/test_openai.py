@@ -1,0 +1,177 @@
+"""The published OpenAI client works against us, unchanged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import soundfile
+import srt
+import webvtt
+
+from tests.support.hosting import hosted_server
+from tests.support.running import Running
+from tests.support.speech import moonshine, recording
+
+openai = pytest.importorskip("openai", reason="pip install openai")
+
+KEY = "sk-right"
+
+
+def wav(name: str, seconds: float | None = None) -> bytes:
+    """A recording as a file; its first ``seconds``."""
+    buffer = io.BytesIO()
+    samples = recording(name)
+    soundfile.write(buffer, samples[: round(16_000 * seconds)] if seconds else samples, 16_000, format="WAV")
+    return buffer.getvalue()
+
+
+BECKETT = ("beckett.wav", wav("beckett.wav"), "audio/wav")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("openai")
+    with hosted_server(moonshine(), data_dir=folder, job_worker="inline", api_keys=(KEY,)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[Any]:
+    with openai.OpenAI(api_key=KEY, base_url=f"{server.http_url}/v1", max_retries=0) as client:
+        yield client
+
+
+def plain(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum() or character == " ")
+
+
+def test_a_file(client: Any) -> None:
+    heard = client.audio.transcriptions.create(model="whisper-1", file=BECKETT)
+    assert "no matter try again" in plain(heard.text)
+
+
+def test_the_models_that_are_served(client: Any) -> None:
+    (model,) = client.models.list().data
+    heard = client.audio.transcriptions.create(model=model.id, file=BECKETT, language="en", temperature=0)
+    assert "try again" in plain(heard.text)
+
+
+def test_json_is_the_text_alone(client: Any) -> None:
+    heard = client.audio.transcriptions.create(model="whisper-1", file=BECKETT, response_format="json")
+    assert "try again" in plain(heard.text)
+    assert heard.usage.type == "duration"
+    assert heard.usage.seconds == pytest.approx(len(recording("beckett.wav")) / 16_000, abs=0.01)
+    assert not heard.model_extra
+
+
+def test_words_with_their_times(client: Any) -> None:
+    heard = client.audio.transcriptions.create(
+        model="whisper-1",
+        file=BECKETT,
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+    )
+    seconds = len(recording("beckett.wav")) / 16_000
+    assert (heard.language, heard.duration) == ("english", pytest.approx(seconds, abs=0.01))
+    assert " ".join(segment.text for segment in heard.segments) == heard.text
+    assert [segment.id for segment in heard.segments] == list(range(len(heard.segments)))
+    assert " ".join(word.word for word in heard.words) == heard.text
+    edges = [edge for word in heard.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[0] >= 0
+    assert edges[-1] <= seconds
+    for segment in heard.segments:
+        assert 0 <= segment.start < segment.end <= seconds
+        assert segment.avg_logprob <= 0 < segment.compression_ratio
+
+
+def test_words_only_where_they_are_asked_for(client: Any) -> None:
+    heard = client.audio.transcriptions.create(model="whisper-1", file=BECKETT, response_format="verbose_json")
+    assert heard.segments
+    assert heard.words is None
+
+
+def test_text_and_subtitles(client: Any) -> None:
+    formats = {
+        name: client.audio.transcriptions.create(model="whisper-1", file=BECKETT, response_format=name)
+        for name in ("text", "srt", "vtt")
+    }
+    text = plain(formats["text"]).strip()
+    assert "try again" in text
+    cues = list(srt.parse(formats["srt"]))
+    assert plain(" ".join(cue.content.replace("\n", " ") for cue in cues)) == text
+    captions = webvtt.from_string(formats["vtt"]).captions
+    assert plain(" ".join(caption.text.replace("\n", " ") for caption in captions)) == text
+
+
+def test_events_as_segments_become_final(client: Any) -> None:
+    """One delta for each segment, and together they are the text."""
+    cities = ("cities.wav", wav("two_cities.wav", 20), "audio/wav")
+    with client.audio.transcriptions.create(model="gpt-4o-mini-transcribe", file=cities, stream=True) as stream:
+        *deltas, done = list(stream)
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert len(deltas) > 1
+    assert done.type == "transcript.text.done"
+    assert "".join(event.delta for event in deltas) == done.text
+    assert "it was the best of times" in plain(done.text)
+
+
+def test_events_with_times(client: Any) -> None:
+    cities = ("cities.wav", wav("two_cities.wav", 20), "audio/wav")
+    with client.audio.transcriptions.create(
+        model="whisper-1",
+        file=cities,
+        stream=True,
+        response_format="verbose_json",
+        timestamp_granularities=["word"],
+    ) as stream:
+        events = list(stream)
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert len(segments) > 1
+    assert [event.id for event in segments] == [str(number) for number in range(len(segments))]
+    for segment in segments:
+        assert " ".join(word["word"] for word in segment.words) == segment.text
+    done = events[-1].to_dict()
+    assert [segment["text"] for segment in done["segments"]] == [segment.text for segment in segments]
+    assert done["duration"] == pytest.approx(20, abs=0.01)
+
+
+async def test_the_asynchronous_client(server: Running) -> None:
+    async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{server.http_url}/v1", max_retries=0) as client:
+        heard = await client.audio.transcriptions.create(model="whisper-1", file=BECKETT)
+        stream = await client.audio.transcriptions.create(model="whisper-1", file=BECKETT, stream=True)
+        events = [event async for event in stream]
+    assert events[-1].text == heard.text
+
+
+def test_errors_are_the_client_s_exceptions(client: Any, server: Running) -> None:
+    create = client.audio.transcriptions.create
+    with pytest.raises(openai.BadRequestError, match="served: moonshine-tiny") as wrong:
+        create(model="whisper-9", file=BECKETT)
+    assert (wrong.value.param, wrong.value.code, wrong.value.type) == (
+        "model", "INVALID_PARAMETER", "invalid_request_error"
+    )  # fmt: skip
+    assert wrong.value.request_id == wrong.value.response.json()["request_id"]
+    assert wrong.value.response.json()["detail"] == wrong.value.body["message"]
+    with pytest.raises(openai.BadRequestError, match="it speaks: en") as wrong:
+        create(model="whisper-1", file=BECKETT, language="ca")
+    assert wrong.value.param == "language"
+    with pytest.raises(openai.BadRequestError) as wrong:
+        create(model="whisper-1", file=("talk.wav", b"GIF89a, and not a sound", "audio/wav"))
+    assert wrong.value.code == "UNSUPPORTED_FORMAT"
+    with pytest.raises(openai.UnprocessableEntityError, match="temperature has to be 0"):
+        create(model="whisper-1", file=BECKETT, temperature=0.5)
+    with pytest.raises(openai.AuthenticationError) as refused:
+        client.with_options(api_key="sk-wrong").audio.transcriptions.create(model="whisper-1", file=BECKETT)
+    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_what_goes_wrong_before_the_first_segment_has_a_status(client: Any) -> None:
+    """Although the caller wanted events: this file says it is an mp3, and cannot be decoded."""
+    damaged = ("talk.mp3", b"\xff\xfb\x90\x64" + bytes(4000), "audio/mpeg")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.audio.transcriptions.create(model="whisper-1", file=damaged, stream=True)
+    assert refused.value.code == "UNSUPPORTED_FORMAT"

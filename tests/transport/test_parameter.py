@@ -1,0 +1,188 @@
+"""Parameters of the OpenAI-like surface: each has its effect, or says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import Analysis, TranscriptionOptions
+from stream_server.transport.answer import Output
+from stream_server.transport.field import Fields
+from stream_server.transport.parameter import TranscriptionForm
+
+SPOKEN = ("en", "hi")
+
+
+def form(*pairs: tuple[str, str]) -> TranscriptionForm:
+    """What comes of the fields of a form."""
+    fields = Fields(TranscriptionForm)
+    for name, value in (("model", "whisper-1"), *pairs):
+        fields.add(name, value)
+    return fields.validated()
+
+
+def options(*pairs: tuple[str, str]) -> TranscriptionOptions:
+    return form(*pairs).options(SPOKEN, ("whisper-1",))
+
+
+def refusal(*pairs: tuple[str, str]) -> JobError:
+    with pytest.raises(JobError) as caught:
+        options(*pairs)
+    return caught.value
+
+
+def test_nothing_is_asked_for_by_default() -> None:
+    assert options() == TranscriptionOptions(output="verbose_json")
+
+
+# What the published Shunyalabs client sends when its user asks for nothing.
+QUIET = (
+    ("language_code", "auto"),
+    ("output_script", "auto"),
+    ("word_timestamps", "false"),
+    ("enable_diarization", "false"),
+    ("enable_speaker_identification", "false"),
+    ("enable_emotion_diarization", "false"),
+    ("enable_intent_detection", "false"),
+    ("enable_summarization", "false"),
+    ("summary_max_length", "150"),
+    ("enable_sentiment_analysis", "false"),
+    ("enable_keyterm_normalization", "false"),
+    ("enable_profanity_hashing", "false"),
+)
+
+
+def test_what_asks_for_nothing_passes() -> None:
+    also = (
+        ("language", ""),
+        ("prompt", " "),
+        ("temperature", "0"),
+        ("stream", "false"),
+        ("chunking_strategy", "auto"),
+        ("keywords", "[]"),
+        ("output_language", "auto"),
+        ("timestamp_granularities[]", "segment"),
+    )
+    assert options(*QUIET, *also) == options()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([("language", "hi")], {"language": "hi"}),
+        ([("language_code", "hi")], {"language": "hi"}),
+        ([("languages[]", "hi")], {"language": "hi"}),
+        ([("language", "hi"), ("language_code", "hi")], {"language": "hi"}),
+        ([("model", "another")], {"model": "another"}),
+        ([("response_format", "srt")], {"output": "srt"}),
+        ([("word_timestamps", "true")], {"output": "verbose_json_words"}),
+        ([("timestamp_granularities[]", "segment"), ("timestamp_granularities[]", "word")],
+         {"output": "verbose_json_words"}),
+        ([("stream", "true")], {"output": "json", "keep_segments": True}),
+        ([("prompt", "Godot, Estragon;\nMr. Pozzo. Section 3.5")],
+         {"keyterms": ("Godot", "Estragon", "Mr", "Pozzo", "Section 3.5")}),
+        ([("keywords[]", "Godot"), ("keywords[]", "Lucky")], {"keyterms": ("Godot", "Lucky")}),
+        ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[silence_duration_ms]", "300")],
+         {"min_silence_ms": 300}),
+        ([("chunking_strategy", '{"type": "server_vad", "silence_duration_ms": 300, "threshold": 0.5}')],
+         {"min_silence_ms": 300}),
+        ([("output_script", "Devanagari"), ("language", "hi")], {"language": "hi"}),
+        ([("output_script", "Latn")], {}),
+        ([("enable_diarization", "true")], {"diarize": True}),
+        ([("enable_speaker_identification", "true"), ("project", "desk")],
+         {"identify_speakers": True, "project": "desk"}),
+        ([("enable_profanity_hashing", "true")], {"mask": ()}),
+        ([("enable_profanity_hashing", "true"), ("hash_keywords", '["fail"]')], {"mask": ("fail",)}),
+        ([("output_language", "ENG")], {"translate_to": ("en",)}),
+        ([("enable_summarization", "true"), ("summary_max_length", "20")],
+         {"analysis": Analysis(summary=True, summary_max_length=20)}),
+        ([("enable_sentiment_analysis", "true")], {"analysis": Analysis(sentiment=True)}),
+        ([("enable_intent_detection", "true"), ("intent_choices", '["buy", "sell"]')],
+         {"analysis": Analysis(intent=True, intent_choices=("buy", "sell"))}),
+        ([("enable_keyterm_normalization", "true"), ("keyterm_keywords", '["Godot"]')],
+         {"analysis": Analysis(normalize=True, keyterms=("Godot",))}),
+    ],
+    ids=lambda value: "+".join(name for name, _ in value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_effects(pairs: list[tuple[str, str]], expected: dict[str, Any]) -> None:
+    if pairs[0][0] == "model":
+        made = TranscriptionForm(model=pairs[0][1]).options(SPOKEN, ("whisper-1",))
+    else:
+        made = options(*pairs)
+    assert made == options().model_copy(update=expected)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "reason", "parameter"),
+    [
+        ([("temperature", "0.2")], Reason.FEATURE_UNAVAILABLE, "temperature"),
+        ([("include[]", "logprobs")], Reason.FEATURE_UNAVAILABLE, "include"),
+        ([("known_speaker_names[]", "Vladimir")], Reason.FEATURE_UNAVAILABLE, "known_speaker_names"),
+        ([("known_speaker_references[]", "data:,")], Reason.FEATURE_UNAVAILABLE, "known_speaker_names"),
+        ([("enable_emotion_diarization", "true")], Reason.FEATURE_UNAVAILABLE, "enable_emotion_diarization"),
+        ([("response_format", "diarized_json")], Reason.FEATURE_UNAVAILABLE, "response_format"),
+        ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.7")],
+         Reason.FEATURE_UNAVAILABLE, "chunking_strategy"),
+        ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[prefix_padding_ms]", "0")],
+         Reason.FEATURE_UNAVAILABLE, "chunking_strategy"),
+        ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[patience]", "1")],
+         Reason.INVALID_PARAMETER, "chunking_strategy"),
+        ([("chunking_strategy", "{")], Reason.INVALID_PARAMETER, "chunking_strategy"),
+        ([("chunking_strategy", "auto"), ("chunking_strategy[type]", "server_vad")],
+         Reason.INVALID_PARAMETER, "chunking_strategy[type]"),
+        ([("output_script", "Thai")], Reason.FEATURE_UNAVAILABLE, "output_script"),
+        ([("output_script", "Deva"), ("language", "en")], Reason.FEATURE_UNAVAILABLE, "output_script"),
+        ([("language", "en"), ("language_code", "hi")], Reason.INVALID_PARAMETER, "language"),
+        ([("languages[]", "en"), ("languages[]", "hi")], Reason.INVALID_PARAMETER, "language"),
+        ([("output_language", "nowhere")], Reason.INVALID_PARAMETER, "output_language"),
+        ([("intent_choices", '["buy"]')], Reason.INVALID_PARAMETER, "intent_choices"),
+        ([("summary_max_length", "20")], Reason.INVALID_PARAMETER, "summary_max_length"),
+        ([("keyterm_keywords", '["Godot"]')], Reason.INVALID_PARAMETER, "keyterm_keywords"),
+        ([("hash_keywords", '["fail"]')], Reason.INVALID_PARAMETER, "hash_keywords"),
+        ([("project", "desk")], Reason.INVALID_PARAMETER, "project"),
+        ([("response_format", "yaml")], Reason.INVALID_PARAMETER, "response_format"),
+        ([("stream", "true"), ("response_format", "vtt")], Reason.INVALID_PARAMETER, "stream"),
+        ([("stream", "true"), ("word_timestamps", "true")], Reason.INVALID_PARAMETER, "word_timestamps"),
+        ([("colour", "red")], Reason.INVALID_PARAMETER, "colour"),
+    ],
+    ids=lambda value: "+".join(name for name, _ in value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_refusals(pairs: list[tuple[str, str]], reason: Reason, parameter: str) -> None:
+    error = refusal(*pairs)
+    assert (error.reason, error.parameter) == (reason, parameter)
+    assert error.message
+
+
+@pytest.mark.parametrize("output", ["json", "text", "srt", "vtt"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timestamp_granularities[]", "word"),
+        ("word_timestamps", "true"),
+        ("output_language", "hi"),
+        ("enable_intent_detection", "true"),
+        ("enable_summarization", "true"),
+        ("enable_sentiment_analysis", "true"),
+        ("enable_keyterm_normalization", "true"),
+    ],
+)
+def test_a_format_that_cannot_carry_the_answer_is_refused(output: str, name: str, value: str) -> None:
+    error = refusal(("response_format", output), (name, value))
+    assert (error.reason, error.parameter) == (Reason.INVALID_PARAMETER, name.removesuffix("[]"))
+    assert "verbose_json" in error.message
+    assert options(("response_format", "verbose_json"), (name, value)).output.startswith(Output.VERBOSE)
+
+
+def test_the_model_has_to_be_named() -> None:
+    with pytest.raises(JobError) as caught:
+        Fields(TranscriptionForm).validated()
+    assert (caught.value.reason, caught.value.parameter) == (Reason.MISSING_PARAMETER, "model")
+
+
+def test_no_parameter_is_forgotten() -> None:
+    """Each is in one of the tables above; what ``url`` does needs a server."""
+    tables = Path(__file__).read_text(encoding="utf-8")
+    assert {name for name in TranscriptionForm.model_fields if f'("{name}' not in tables} == {"url"}
