@@ -29,7 +29,7 @@ from stream_server.engine.registry import load_recognizer
 from stream_server.jobs.database import open_database, read_secret
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
-from stream_server.office import JobOffice
+from stream_server.job_system import open_job_system
 from stream_server.quota import Quota
 from stream_server.settings import Settings
 from stream_server.token import Signer
@@ -98,10 +98,9 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             async with AsyncExitStack() as stack:
                 transcriptions = None
                 if database is not None:
-                    office = JobOffice(
-                        settings, database, engine, quota, detectors[settings.vad] if is_inline else None
-                    )
-                    transcriptions = await stack.enter_async_context(office.open())
+                    vad = detectors[settings.vad] if is_inline else None
+                    jobs = open_job_system(settings, database, engine, quota, vad)
+                    transcriptions = await stack.enter_async_context(jobs)
                 app.state.service = Service(
                     settings,
                     engine,

@@ -146,7 +146,7 @@ def worker(
     """Work on the jobs of servers that share the database (see the settings job_worker and database_url)."""
     from stream_server.log import configure_logging
     from stream_server.settings import Settings
-    from stream_server.worker import run_worker
+    from stream_server.worker_process import run_worker
 
     settings = Settings.load(
         data_dir=data_dir,

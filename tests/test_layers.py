@@ -48,7 +48,15 @@ SESSION = (
     "stream_server.channel",
     "stream_server.negotiation",
 )
-RULES = ("stream_server.limits", "stream_server.auth")
+RULES = ("stream_server.limits",)
+KEYS = ("stream_server.auth", "stream_server.keys", "stream_server.quota")
+TOKEN = "stream_server.token"
+NETWORK = "stream_server.network"
+TEXT = "stream_server.text"
+JOBS = "stream_server.jobs"
+JOB_VALUES = (f"{JOBS}.error", f"{JOBS}.job", f"{JOBS}.result", f"{JOBS}.wording", f"{JOBS}.cursor")
+JOB_TABLES = (f"{JOBS}.database", f"{JOBS}.table")
+TRANSCRIBE = "stream_server.transcribe"
 SETTINGS = "stream_server.settings"
 METRICS = "stream_server.metrics"
 TRANSPORT = "stream_server.transport"
@@ -80,16 +88,47 @@ LAYERS = (
     Layer(RULES, (PROTOCOL,), pure=True),
     Layer((SETTINGS,), (AUDIO, ENGINE), ("pydantic",)),
     Layer((METRICS,), (ENGINE,), ("prometheus_client",)),
+    Layer((TOKEN,)),
+    Layer((NETWORK,), (NETWORK,), ("httpcore2", "httpx2")),
+    Layer(KEYS, (PROTOCOL, TOKEN, SETTINGS, *KEYS, *JOB_TABLES, f"{JOBS}.error"), ("limits", "sqlalchemy")),
+    Layer((TRANSCRIBE,), (PROTOCOL, AUDIO, ENGINE, *SESSION, SETTINGS), ("numpy",)),
+    # What is made of texts: it sees the values of jobs, and neither store nor queue.
+    Layer(
+        (TEXT,),
+        (PROTOCOL, f"{ENGINE}.device", f"{ENGINE}.hub", SETTINGS, *JOB_VALUES, TEXT),
+        ("httpx2", "langcodes", "orjson", "pydantic"),
+    ),
+    Layer((f"{TEXT}.seq2seq",), (ENGINE, *JOB_VALUES, TEXT, SETTINGS), ("torch", "transformers")),
+    # Jobs: values, tables, the objects, and then what does the work. None of it knows HTTP's server side.
+    Layer(JOB_VALUES, (PROTOCOL, *JOB_VALUES), ("orjson", "pydantic")),
+    Layer(JOB_TABLES, (SETTINGS, *JOB_TABLES), ("dbos", "sqlalchemy")),
+    Layer(
+        (JOBS,),
+        (PROTOCOL, AUDIO, FORMATS, TEXT, TOKEN, NETWORK, *KEYS, SETTINGS, JOBS),
+        ("httpx2", "obstore", "orjson", "sqlalchemy", "standardwebhooks"),
+    ),
+    Layer((f"{JOBS}.ability", f"{JOBS}.service"), (PROTOCOL, ENGINE, *SESSION, *KEYS, TEXT, SETTINGS, JOBS)),
+    Layer((f"{JOBS}.media",), (AUDIO, NETWORK, SETTINGS, JOBS), ("av", "httpx2", "obstore")),
+    Layer((f"{JOBS}.page",), (NETWORK, SETTINGS, JOBS), ("httpx2", "yt_dlp")),
+    Layer((f"{JOBS}.queue",), (JOBS,), ("dbos", "sqlalchemy")),
+    Layer(
+        (f"{JOBS}.run", f"{JOBS}.worker"),
+        (PROTOCOL, AUDIO, ENGINE, TEXT, TRANSCRIBE, SETTINGS, JOBS),
+        ("dbos", "sqlalchemy"),
+    ),
     Layer(
         (TRANSPORT,),
-        (PROTOCOL, AUDIO, ENGINE, *SESSION, *RULES, SETTINGS, METRICS, TRANSPORT),
-        ("fastapi", "numpy", "orjson", "pydantic", "starlette", "uvicorn", "websockets"),
+        (PROTOCOL, AUDIO, FORMATS, ENGINE, *SESSION, *RULES, *KEYS, TOKEN, TEXT, JOBS, SETTINGS, METRICS, TRANSPORT),
+        (
+            *("anyio", "fastapi", "langcodes", "numpy", "orjson", "pydantic", "python_multipart", "sqlalchemy"),
+            *("starlette", "uvicorn", "websockets"),
+        ),
     ),
     # The composition root and the command line: anything, and nobody imports them.
     Layer(
         ("stream_server",),
         (PROTOCOL, CLIENT, "stream_server"),
-        ("fastapi", "numpy", "rich", "sounddevice", "typer", "uvicorn"),
+        ("fastapi", "numpy", "rich", "sounddevice", "sqlalchemy", "starlette", "typer", "uvicorn"),
     ),
     Layer(("stream_server.log",), (), ("orjson", "structlog")),
     Layer((CLIENT,), (PROTOCOL, CLIENT), ("uvloop", "websockets")),
@@ -219,6 +258,7 @@ def test_the_environment_is_read_in_few_places() -> None:
         "stream_server/settings.py",
         "stream_server/child.py",
         "stream_server/capacity.py",
+        "stream_server/worker_process.py",
         "clients/python/stream_client/load.py",
     }
 

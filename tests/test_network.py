@@ -1,7 +1,10 @@
+import datetime
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -221,3 +224,46 @@ def test_the_time_for_everything_together() -> None:
                 client.get(site.url("/"))
             with pytest.raises(httpx2.ConnectTimeout):
                 client.get(site.url("/short"))
+
+
+def test_tls_is_checked_against_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The connection goes to an address, but it is the name that the certificate has to be for."""
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(certificate_for("files.example"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    monkeypatch.setattr(httpx2, "create_ssl_context", lambda **_: trusting)
+    table = {"files.example": [["127.0.0.1"]], "other.example": [["127.0.0.1"]]}
+    with running_site(context) as site, names(monkeypatch, table), guarded_client(HERE, timeout=5) as client:
+        site.pages = {"/": content(b"ok")}
+        assert client.get(f"https://files.example:{site.port}/").text == "ok"
+        for host in ("other.example", "127.0.0.1"):
+            with pytest.raises(httpx2.ConnectError, match="certificate"):
+                client.get(f"https://{host}:{site.port}/")
+
+
+def certificate_for(name: str) -> bytes:
+    """A key and a certificate that has signed itself."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    ) + certificate.public_bytes(serialization.Encoding.PEM)

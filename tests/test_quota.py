@@ -23,10 +23,20 @@ NOON = 86_400.0 * 20_000 + 43_200.0
 DAY = day_of(NOON)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
-    url = request.getfixturevalue("postgres").new_database() if request.param == "postgres" else ""
-    engine = open_database(Settings.load({}, data_dir=tmp_path, database_url=url))
+BOTH = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
+"""For tests of what databases may do differently; the others are content with one."""
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    is_postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = request.getfixturevalue("postgres").new_database() if is_postgres else ""
+    return Settings.load({}, data_dir=tmp_path, database_url=url)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[sa.Engine]:
+    engine = open_database(settings)
     yield engine
     engine.dispose()
 
@@ -122,6 +132,7 @@ async def test_nobody_in_particular_has_no_limits(database: sa.Engine) -> None:
     assert used(database) == []
 
 
+@BOTH
 async def test_hours_of_a_day_are_live_and_files_of_all_processes(database: sa.Engine) -> None:
     ours, theirs = quota_of(database), quota_of(database)
     who = caller(hours=1.0)
@@ -140,6 +151,7 @@ async def test_hours_of_a_day_are_live_and_files_of_all_processes(database: sa.E
     await tomorrow.check_hours(who)
 
 
+@BOTH
 async def test_what_is_used_is_written_at_the_end(database: sa.Engine) -> None:
     quota = quota_of(database)
     quota.start()
@@ -174,6 +186,7 @@ async def test_what_is_used_is_written_now_and_then(database: sa.Engine, monkeyp
     await quota.close()
 
 
+@BOTH
 async def test_what_cannot_be_written_is_written_later(database: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
     quota = quota_of(database)
     who = caller(hours=1.0)
@@ -193,6 +206,7 @@ async def test_what_cannot_be_written_is_written_later(database: sa.Engine, capl
     assert used(database) == [DayUsage("key_1", DAY, 2, 2.0, 0.0)]
 
 
+@BOTH
 async def test_many_writers_lose_nothing(database: sa.Engine) -> None:
     quotas = [quota_of(database) for _ in range(8)]
     for _ in range(5):
@@ -203,6 +217,7 @@ async def test_many_writers_lose_nothing(database: sa.Engine) -> None:
     assert [(row.requests, row.live_seconds) for row in used(database)] == [(40, 20.0)] * 3
 
 
+@BOTH
 def test_a_recording_counts_with_the_transaction_it_belongs_to(database: sa.Engine) -> None:
     with writing(database) as connection:
         record_usage(connection, "key_1", file_seconds=10.0, now=NOON)

@@ -33,7 +33,7 @@ from stream_server.settings import Settings
 PROBE_SEC: Final = 20.0
 """How long a probe may take."""
 LISTEN_SEC: Final = 5.0
-"""How long one listens to an answer of unknown length; what does not end in this time is live, or as good as that."""
+"""How long one listens to an answer of unknown length; what neither ends in this time nor brings much is live."""
 MAX_PICTURE_BYTES: Final = 256 * 1024
 
 _IMAGES: Final = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
@@ -91,8 +91,10 @@ def _of_file(remote: RemoteFile) -> MediaInfo:
     if remote.head.lstrip().startswith(b"#EXTM3U"):
         return _of_playlist(remote)
     name = remote.headers.get("icy-name") or unquote(urlsplit(remote.url).path)
-    if any(header.startswith("icy-") for header in remote.headers) or remote.size is None:
+    if remote.is_live or any(header.startswith("icy-") for header in remote.headers):
         return MediaInfo(None, _title(name), None, True, detect(remote.head[:HEAD_BYTES]), None)
+    if remote.size is None:  # a file without an end cannot be looked into
+        return MediaInfo(None, _title(name), None, False, detect(remote.head[:HEAD_BYTES]), None)
     return _described(io.BufferedReader(remote), name, remote.size)
 
 

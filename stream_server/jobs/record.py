@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 
 from stream_server.jobs.error import Reason
 from stream_server.jobs.job import Failure, Job, JobState, Progress, Source, TranscriptionOptions
@@ -33,7 +33,7 @@ def to_row(job: Job, *, waiter: str | None) -> dict[str, Any]:
     }
 
 
-def from_row(row: Mapping[str, Any]) -> Job:
+def from_row(row: sa.RowMapping) -> Job:
     values = {name: row[name] for name in COLUMNS if name != "api_key"}
     failure = orjson.loads(row["failure"]) if row["failure"] else None
     values |= {

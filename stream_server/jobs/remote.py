@@ -38,6 +38,8 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, client: httpx2.Client, url: str, headers: dict[str, str], *, listen_sec: float) -> None:
         self.size: int | None = None
         """Bytes; None where the server does not say, and its answer goes on."""
+        self.is_live = False
+        """Whether an answer without a declared length still went on after ``listen_sec``, with little in it."""
         self._client = client
         self._url = url
         self._headers = headers
@@ -62,6 +64,8 @@ class RemoteFile(io.RawIOBase):
                 self.size = len(self._head)
             elif declared.isdecimal():
                 self.size = int(declared)
+            else:
+                self.is_live = len(self._head) < HEAD_BYTES
 
     @property
     def head(self) -> bytes:
@@ -79,8 +83,7 @@ class RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            if self.size is None:
-                raise OSError("the length is not known")
+            assert self.size is not None, "who seeks has asked for the size"
             offset += self.size
         elif whence == io.SEEK_CUR:
             offset += self._at

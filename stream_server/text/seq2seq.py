@@ -152,14 +152,14 @@ def load_translator(name: str, device: str) -> Seq2SeqTranslator:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")  # Marian does without
             tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
-        disable_progress_bar()  # it would be drawn amid the log lines
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # it would be drawn amid the log lines
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
             folder, dtype=_dtype(device), output_loading_info=True, **trusted
         )
     except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
         raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
     finally:
-        enable_progress_bar()
+        enable_progress_bar()  # type: ignore[no-untyped-call]
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{folder}: tensors are missing: {', '.join(missing[:3])}")
     if not coverage.targets:

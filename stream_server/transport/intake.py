@@ -80,8 +80,10 @@ async def take_in(
             await asyncio.shield(asyncio.to_thread(transcriptions.objects.drop, names, unclaimed_only=True))
 
 
-async def body_chunks(request: Request, *, most: int | None = None) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, in pieces that are not empty. ``most``: bytes; by default those of the largest file.
+async def body_chunks(request: Request, *, most: int | None = None, framing: int = 0) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, in pieces that are not empty.
+
+    most: bytes of content; by default those of the largest file. framing: bytes that may come beside it.
 
     Raises:
         JobError: UPLOAD_INCOMPLETE; FILE_TOO_LARGE, before any of it is read, where it is declared to be longer. How
@@ -89,7 +91,7 @@ async def body_chunks(request: Request, *, most: int | None = None) -> AsyncGene
     """
     settings = transcriptions_of(request).settings
     most = settings.max_upload_bytes if most is None else most
-    if int(request.headers.get("content-length", 0)) > most:
+    if int(request.headers.get("content-length", 0)) > most + framing:
         raise _too_large(most)
     async with aclosing(request.stream()) as stream:
         while True:
@@ -161,8 +163,8 @@ class _Reader(Generic[M]):
             raise JobError(Reason.INVALID_PARAMETER, f"the Content-Type is {kind or 'missing'}; send {wanted}")
 
     async def _read_form(self, content_type: str, files: Sequence[str], most: int) -> None:
-        longest = most * self._settings.max_upload_bytes + MAX_BODY_BYTES + FRAMING_BYTES
-        body = body_chunks(self._request, most=longest)
+        longest = most * self._settings.max_upload_bytes
+        body = body_chunks(self._request, most=longest, framing=MAX_BODY_BYTES + FRAMING_BYTES)
         async with aclosing(body) as chunks, aclosing(read_parts(chunks, content_type)) as events:
             async for part in events:
                 assert isinstance(part, Part)

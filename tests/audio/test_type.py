@@ -2,50 +2,27 @@ import io
 import struct
 import zipfile
 
-import av
-import numpy as np
 import pytest
-import soundfile
 
 from stream_server.audio.file import probe
 from stream_server.audio.type import HEAD_BYTES, detect
-
-RATE = 16000
-SAMPLES = (0.3 * np.sin(np.arange(2 * RATE) / 5)).astype(np.float32)
-
-
-def sndfile(fmt: str, subtype: str | None = None) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, SAMPLES, RATE, format=fmt, subtype=subtype)
-    return file.getvalue()
-
-
-def muxed(fmt: str, codec: str, rate: int = RATE) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format=fmt) as output:
-        stream = output.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 64000
-        frame = av.AudioFrame.from_ndarray(SAMPLES[None], format="flt", layout="mono")
-        frame.sample_rate = rate
-        for part in (frame, None):
-            output.mux(stream.encode(part))
-    return file.getvalue()
+from tests.support.audio import muxed, sound
 
 
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (sndfile("WAV"), "wav"),
-        (sndfile("RF64"), "wav"),
-        (sndfile("W64"), "w64"),
-        (sndfile("FLAC"), "flac"),
-        (sndfile("OGG", "VORBIS"), "ogg"),
-        (sndfile("MP3"), "mp3"),
-        (sndfile("AIFF"), "aiff"),
-        (sndfile("CAF"), "caf"),
-        (sndfile("AU"), "au"),
+        (sound("WAV"), "wav"),
+        (sound("RF64"), "wav"),
+        (sound("W64"), "w64"),
+        (sound("FLAC"), "flac"),
+        (sound("OGG", "VORBIS"), "ogg"),
+        (sound("MP3"), "mp3"),
+        (sound("AIFF"), "aiff"),
+        (sound("CAF"), "caf"),
+        (sound("AU"), "au"),
         (muxed("mp3", "libmp3lame"), "mp3"),  # with a tag before it
-        (muxed("mp3", "libmp3lame", 8000), "mp3"),
+        (muxed("mp3", "libmp3lame", rate=8000), "mp3"),
         (muxed("mp2", "mp2"), "mp3"),
         (muxed("adts", "aac"), "aac"),
         (muxed("ipod", "aac"), "m4a"),
@@ -54,13 +31,13 @@ def muxed(fmt: str, codec: str, rate: int = RATE) -> bytes:
         (muxed("webm", "libopus"), "webm"),
         (muxed("matroska", "aac"), "mkv"),
         (muxed("mpegts", "aac"), "mpegts"),
-        (muxed("asf", "wmav2", 44100), "wma"),
+        (muxed("asf", "wmav2", rate=44100), "wma"),
         (muxed("avi", "libmp3lame"), "avi"),
-        (muxed("flv", "aac", 44100), "flv"),
-        (muxed("ac3", "ac3", 48000), "ac3"),
+        (muxed("flv", "aac", rate=44100), "flv"),
+        (muxed("ac3", "ac3", rate=48000), "ac3"),
         (muxed("wv", "wavpack"), "wv"),
         (muxed("mpeg", "mp2"), "mpeg"),
-        (b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10) + sndfile("FLAC"), "flac"),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10) + sound("FLAC"), "flac"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -77,7 +54,7 @@ def test_amr_by_its_magic() -> None:
 def archive() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as output:
-        output.writestr("speech.wav", sndfile("WAV"))
+        output.writestr("speech.wav", sound("WAV"))
     return file.getvalue()
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from obstore.store import S3Store
 
 from stream_server.jobs.database import open_database
 from stream_server.jobs.error import JobError, Reason
@@ -15,6 +16,7 @@ from stream_server.jobs.object import ObjectStore, StoredObject
 from stream_server.jobs.table import objects
 from stream_server.settings import Settings
 from tests.support.audio import sound
+from tests.support.bucket import running_bucket
 from tests.support.site import HERE, Request, Site, content, endless, redirect, running_site
 
 WAV = sound("WAV")
@@ -198,3 +200,26 @@ def test_without_the_extra_a_page_is_refused_and_the_extra_named(bench: Bench, m
     error = bench.failure("/talk")
     assert error.reason is Reason.UNSUPPORTED_FORMAT
     assert "extra 'web'" in error.message
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with running_bucket(monkeypatch) as name:
+        yield name
+
+
+def test_an_object_of_a_bucket(bench: Bench, bucket: str) -> None:
+    S3Store(bucket).put("talks/ü 1.wav", WAV)
+    S3Store(bucket).put("image.wav", b"no audio at all")
+    stored = bench.fetch(f"s3://{bucket}/talks/ü 1.wav", s3_buckets=(bucket,))
+    assert (stored.size, stored.format) == (len(WAV), "wav")
+    assert bench.heard[-1] == 1.0
+    bench.store.drop([stored.name])
+    for address, reason, settings in (
+        (f"s3://{bucket}/talks/ü 1.wav", Reason.URL_REFUSED, {}),
+        (f"s3://{bucket}/missing.wav", Reason.URL_FAILED, {"s3_buckets": (bucket,)}),
+        ("s3://missing/a.wav", Reason.URL_FAILED, {"s3_buckets": ("missing",)}),
+        (f"s3://{bucket}/image.wav", Reason.UNSUPPORTED_FORMAT, {"s3_buckets": (bucket,)}),
+        (f"s3://{bucket}/talks/ü 1.wav", Reason.FILE_TOO_LARGE, {"s3_buckets": (bucket,), "max_upload_bytes": 2000}),
+    ):
+        assert bench.failure(address, **settings).reason is reason

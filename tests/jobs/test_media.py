@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from obstore.store import S3Store
 
 from stream_server.jobs.database import open_database
 from stream_server.jobs.error import JobError, Reason
@@ -12,6 +13,7 @@ from stream_server.jobs.media import MediaInfo, probe_media
 from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
 from tests.support.audio import jpeg, muxed, sound
+from tests.support.bucket import running_bucket
 from tests.support.site import HERE, Request, Site, content, endless, ranged, redirect, running_site
 
 
@@ -102,6 +104,18 @@ async def test_an_answer_without_a_length_that_ends(bench: Bench) -> None:
     assert await bench.probe("/a.wav") == MediaInfo(2, "a", None, False, "wav", len(body))
 
 
+async def test_an_answer_without_a_length_that_brings_much(bench: Bench) -> None:
+    """A recording, and not live; how long it is does not show."""
+    body = sound("WAV", seconds=200)
+
+    def answer(request: Request) -> None:
+        request.begin()
+        request.give(body)
+
+    bench.site.pages = {"/a.wav": answer}
+    assert await bench.probe("/a.wav") == MediaInfo(None, "a", None, False, "wav", None)
+
+
 async def test_what_is_live(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_server.jobs.media.LISTEN_SEC", 0.3)
     mp3 = muxed("mp3", "libmp3lame")
@@ -127,6 +141,19 @@ async def test_what_lies_in_the_store(bench: Bench) -> None:
     with pytest.raises(JobError) as caught:
         await probe_media(source, bench.store, bench.settings, key="another")
     assert caught.value.reason is Reason.NOT_FOUND
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with running_bucket(monkeypatch) as name:
+        yield name
+
+
+async def test_an_object_of_a_bucket(bench: Bench, bucket: str) -> None:
+    S3Store(bucket).put("talk.wav", LONG)
+    settings = bench.settings.model_copy(update={"s3_buckets": (bucket,)})
+    found = await probe_media(Source(url=f"s3://{bucket}/talk.wav"), bench.store, settings, key="k")
+    assert found == MediaInfo(600, "A long talk", None, False, "wav", len(LONG))
 
 
 async def test_a_page(bench: Bench) -> None:

@@ -10,9 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import requests
 import sqlalchemy as sa
-from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
 from stream_server.audio.file import probe, read_audio
@@ -22,6 +20,7 @@ from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.table import objects
 from stream_server.settings import Settings
 from tests.support.audio import muxed, sound
+from tests.support.bucket import running_bucket
 
 MOST = 10**7
 WAV = sound("WAV")
@@ -297,31 +296,19 @@ def test_a_killed_process_leaves_what_can_be_collected(bench: Bench) -> None:
 
 
 @pytest.fixture
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    requests.put(f"http://127.0.0.1:{port}/bucket", timeout=10).raise_for_status()
-    settings = Settings.load({}, data_dir=tmp_path, object_store="s3://bucket/some/prefix")
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with running_bucket(monkeypatch) as name:
+        yield name
+
+
+async def test_the_same_on_s3(bucket: str, tmp_path: Path) -> None:
+    settings = Settings.load({}, data_dir=tmp_path, object_store=f"s3://{bucket}/some/prefix")
     engine = open_database(settings)
-    yield ObjectStore(settings, engine, "me")
-    engine.dispose()
-    server.stop()
-
-
-async def test_the_same_on_s3(s3: ObjectStore) -> None:
-    bucket = S3Store("bucket")
+    s3 = ObjectStore(settings, engine, "me")
+    behind = S3Store(bucket)
     content = WAV + bytes(12 * 2**20)
     stored = await s3.receive(pieces(content, 100_000), key="k", most=10**9)
-    assert [entry["path"] for page in bucket.list() for entry in page] == [f"some/prefix/{stored.name}"]
+    assert [entry["path"] for page in behind.list() for entry in page] == [f"some/prefix/{stored.name}"]
     with s3.open(stored.name) as file:
         file.seek(len(content) - 3)
         assert file.read() == bytes(3)
@@ -334,4 +321,5 @@ async def test_the_same_on_s3(s3: ObjectStore) -> None:
     assert caught.value.reason is Reason.NOT_FOUND
     s3.drop([stored.name])
     s3.drop([stored.name])
-    assert [entry for page in bucket.list() for entry in page] == []
+    assert [entry for page in behind.list() for entry in page] == []
+    engine.dispose()

@@ -32,6 +32,17 @@ LOCAL = ("127.0.0.0/8",)
 RESULT = JobResult(Transcript((Segment("Hello.", 0, 500, 0.9, (Word("Hello.", 0, 500, 0.9),)),), "en", 800))
 
 
+BOTH = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
+"""For tests of what databases may do differently; the others are content with one."""
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    is_postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = request.getfixturevalue("postgres").new_database() if is_postgres else ""
+    return Settings.load({}, data_dir=tmp_path, database_url=url)
+
+
 @dataclass
 class Listener:
     """Takes callbacks, and answers with ``status`` and ``headers``; ``hangs`` answers when it is set."""
@@ -129,6 +140,7 @@ def ended(state: JobState, failure: Failure | None = None, **changes: Any) -> Jo
     return replace(job, state=state, failure=failure, **changes)
 
 
+@BOTH
 def test_a_callback_is_signed_and_delivered(post: Post, listener: Listener) -> None:
     post.add(listener.url, '{"text":"für wahr"}'.encode())
     assert post.deliverer.attempt("d1", 0) is None
@@ -147,6 +159,7 @@ def test_a_callback_is_signed_and_delivered(post: Post, listener: Listener) -> N
     assert len(listener.got) == 1
 
 
+@BOTH
 def test_it_is_tried_again_with_the_same_id_until_enough(post: Post, listener: Listener) -> None:
     listener.status = 500
     post.add(listener.url)
@@ -168,6 +181,7 @@ def test_it_is_tried_again_with_the_same_id_until_enough(post: Post, listener: L
         verified(post, got)
 
 
+@BOTH
 def test_a_try_that_was_made_is_not_made_again(post: Post, listener: Listener) -> None:
     """Whoever made it may have died before he could see to the next."""
     listener.status = 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class Site:
     """``pages``: by path. ``asked``: path and Range header of every request, ``hosts`` its Host; ``sent``: bytes of
     content, by path."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
         self.pages: dict[str, Answer] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.hosts: list[str] = []
@@ -63,6 +64,8 @@ class Site:
         handler = type("SiteRequest", (Request,), {"site": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port: int = self._server.server_port
 
     def url(self, path: str) -> str:
@@ -78,8 +81,9 @@ class Site:
 
 
 @contextmanager
-def running_site() -> Iterator[Site]:
-    site = Site()
+def running_site(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """Serve until the block ends; ``tls`` makes it HTTPS."""
+    site = Site(tls)
     thread = threading.Thread(target=site.serve)
     thread.start()
     try:

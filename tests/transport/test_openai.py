@@ -167,11 +167,3 @@ def test_errors_are_the_client_s_exceptions(client: Any, server: Running) -> Non
     with pytest.raises(openai.AuthenticationError) as refused:
         client.with_options(api_key="sk-wrong").audio.transcriptions.create(model="whisper-1", file=BECKETT)
     assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
-
-
-def test_what_goes_wrong_before_the_first_segment_has_a_status(client: Any) -> None:
-    """Although the caller wanted events: this file says it is an mp3, and cannot be decoded."""
-    damaged = ("talk.mp3", b"\xff\xfb\x90\x64" + bytes(4000), "audio/mpeg")
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.audio.transcriptions.create(model="whisper-1", file=damaged, stream=True)
-    assert refused.value.code == "UNSUPPORTED_FORMAT"

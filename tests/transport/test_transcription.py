@@ -133,12 +133,15 @@ async def test_an_address_in_place_of_a_file(tmp_path: Path) -> None:
             by_form = await client.post(PATH, data=FORM | address)
             by_json = await client.post(PATH, json=FORM | address)
             missing = await client.post(PATH, data=FORM | {"url": f"{web.url}/nothing.wav"})
+            # What goes wrong before the first segment has a status, although the caller wanted events.
+            streamed = await client.post(PATH, data=FORM | {"url": f"{web.url}/nothing.wav", "stream": "true"})
             both = await client.post(PATH, data=FORM | address, files={"file": VOICE})
             neither = await client.post(PATH, data=FORM)
             await nothing_is_left(tmp_path)
     assert by_form.json()["text"] == by_json.json()["text"]
     assert by_form.json()["text"].startswith("alpha bravo")
-    assert (missing.status_code, missing.json()["error"]["code"]) == (422, "URL_FAILED")
+    for failed in (missing, streamed):
+        assert (failed.status_code, failed.json()["error"]["code"]) == (422, "URL_FAILED")
     assert (both.status_code, both.json()["error"]["param"]) == (400, "url")
     assert (neither.status_code, neither.json()["error"]["code"]) == (400, "MISSING_PARAMETER")
 
