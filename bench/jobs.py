@@ -92,7 +92,7 @@ async def measure(clips: Sequence[Clip], plan: Plan, phases: Phases) -> dict[str
             lengths = (1, LONGER) if "memory" in plan.parts else (1,)
             passages = [await _pass(clips, 60 * plan.minutes * times, folder, phases) for times in lengths]
             _print_passages(passages)
-            checks += _passage_checks(passages)
+            checks += passage_checks(passages)
             result["long_recordings"] = [{"ratio": round(each.ratio, 4), **asdict(each)} for each in passages]
         if "accuracy" in plan.parts:
             texts = await _transcribe(clips, plan, folder, phases)
@@ -144,7 +144,7 @@ async def _pass(clips: Sequence[Clip], seconds: float, folder: Path, phases: Pha
     )
 
 
-def _passage_checks(passages: Sequence[Passage]) -> list[Check]:
+def passage_checks(passages: Sequence[Passage]) -> list[Check]:
     """The first is the shorter one."""
     checks = []
     for passage in passages:

@@ -26,7 +26,7 @@ from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
 from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
-from stream_server.jobs.database import open_database, read_secret
+from stream_server.jobs.database import DATABASE_NAME, open_database, read_secret
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
 from stream_server.job_system import open_job_system
@@ -68,7 +68,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             here, before anything is served.
     """
     static_keys = configured_keys(settings)
-    database = open_database(settings) if settings.job_worker != "off" else None
+    database = open_database(settings) if _needs_database(settings) else None
     secret = read_secret(settings) if database is not None else secrets.token_bytes(32)
     keys = KeyRing(static_keys, secret=secret, database=database, limits=limits_of(settings))
     detectors = _load_detectors(settings)
@@ -97,7 +97,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         try:
             async with AsyncExitStack() as stack:
                 transcriptions = None
-                if database is not None:
+                if database is not None and settings.job_worker != "off":
                     vad = detectors[settings.vad] if is_inline else None
                     jobs = open_job_system(settings, database, engine, quota, vad)
                     transcriptions = await stack.enter_async_context(jobs)
@@ -209,6 +209,12 @@ def serve(settings: Settings) -> None:
     server = create_server(settings)
     server.owns_process = True
     server.run()
+
+
+def _needs_database(settings: Settings) -> bool:
+    """Without jobs it is opened for the keys in it, and not made."""
+    made = settings.data_dir / DATABASE_NAME
+    return settings.job_worker != "off" or bool(settings.database_url) or made.exists()
 
 
 def _works_inline(settings: Settings, given: Recognizer | None) -> bool:

@@ -44,6 +44,10 @@ class Format(StrEnum):
     json = "json"
     srt = "srt"
     vtt = "vtt"
+    textgrid = "textgrid"
+    textgrid_aligned = "textgrid_aligned"
+    maxqda = "maxqda"
+    colored_text = "colored_text"
 
 
 class LogLevel(StrEnum):
@@ -169,7 +173,7 @@ def transcribe(
     device: DeviceOption = None,
 ) -> None:
     """Transcribe recordings here, without a server."""
-    from stream_server.formats import render
+    from stream_server.formats import FORMATS, render
     from stream_server.settings import Settings
     from stream_server.transcribe import Transcriber
 
@@ -191,7 +195,7 @@ def transcribe(
 
             try:
                 transcript = transcriber.transcribe(file, advance, language=language)
-                _write(render(transcript, format.value), file, files, format.value, output)
+                _write(render(transcript, format.value), file, files, FORMATS[format.value].extension, output)
             except Exception as error:
                 if "--debug" in sys.argv:
                     raise

@@ -130,7 +130,7 @@ def _options(timeout: float) -> dict[str, Any]:
         "timeout": httpx2.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT_SEC)),
         "follow_redirects": True,
         "max_redirects": MAX_REDIRECTS,
-        "trust_env": False,  # a proxy would connect in our place, to where it likes
+        "trust_env": False,  # no proxy, which would connect in our place to where it likes, and no password of ours
         "headers": {"User-Agent": f"stream-server/{__version__}"},
     }
 

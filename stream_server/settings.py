@@ -138,9 +138,9 @@ class Settings(BaseModel):
     s3_buckets: Names = ()
     """Buckets that ``s3://`` addresses may name."""
     callback_attempts: int = Field(12, ge=1, le=100)
-    """Tries for one callback, the pauses between them growing to an hour; twelve take about six hours."""
+    """Tries for one callback, the pauses between them growing to an hour; twelve take about five hours."""
     requests_per_minute: int = Field(0, ge=0)
-    """HTTP requests of one API key, where the key has no limit of its own; 0 for no limit, here as below."""
+    """HTTP requests and new live sessions of one API key that has no limit of its own; 0 for none, here as below."""
     concurrent_requests: int = Field(0, ge=0)
     audio_hours_per_day: float = Field(0.0, ge=0)
     token_lifetime: float = Field(60.0, gt=0, le=3600)

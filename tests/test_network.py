@@ -226,6 +226,17 @@ def test_the_time_for_everything_together() -> None:
                 client.get(site.url("/short"))
 
 
+def test_a_single_read_waits_no_longer_than_that_either() -> None:
+    with running_site() as site:
+        site.pages = {"/": endless(b"x", 1.5)}
+        with (
+            guarded_client(HERE, timeout=60, total=0.2) as client,
+            client.stream("GET", site.url("/")) as response,
+            pytest.raises(httpx2.ReadTimeout),
+        ):
+            next(response.iter_raw())
+
+
 def test_tls_is_checked_against_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The connection goes to an address, but it is the name that the certificate has to be for."""
     certificate = tmp_path / "certificate.pem"

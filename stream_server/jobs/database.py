@@ -16,6 +16,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from stream_server.jobs.table import SCHEMA_VERSION, metadata, schema
 from stream_server.settings import Settings
 
+DATABASE_NAME: Final = "stream-server.db"
+"""In the data folder."""
+
 LOCK_PATIENCE_SEC: Final = 30.0
 """How long SQLite waits for another process to finish writing before it gives up."""
 
@@ -37,7 +40,7 @@ def database_url(settings: Settings) -> sa.URL:
         DatabaseError: neither SQLite nor PostgreSQL, or not an address.
     """
     if not settings.database_url:
-        return sa.URL.create("sqlite", database=str(settings.data_dir / "stream-server.db"))
+        return sa.URL.create("sqlite", database=str(settings.data_dir / DATABASE_NAME))
     try:
         url = sa.make_url(settings.database_url)
     except sa.exc.ArgumentError:

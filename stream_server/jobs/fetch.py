@@ -31,8 +31,8 @@ IDENTITY: Final = {"Accept-Encoding": "identity"}
 """Audio does not gain by compression, and what unfolds to more than was sent is of no use to honest callers."""
 
 
-def check_address(url: str, settings: Settings) -> None:
-    """What can be said of an address before it is fetched: its form, its scheme, its bucket, a host that is a number.
+def check_address(url: str, settings: Settings, *, is_callback: bool = False) -> None:
+    """What can be said of an address before it is used: its form, its scheme, its bucket, a host that is a number.
 
     Raises:
         JobError: URL_REFUSED.
@@ -41,7 +41,7 @@ def check_address(url: str, settings: Settings) -> None:
         raise JobError(Reason.URL_REFUSED, f"an address has at most {MAX_URL} characters")
     if not url.isprintable():
         raise JobError(Reason.URL_REFUSED, "the address has characters in it that no address has")
-    if url.startswith("s3://"):
+    if url.startswith("s3://") and not is_callback:
         s3_place(url, settings)
         return
     try:

@@ -9,7 +9,10 @@ import asyncio
 import base64
 import io
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
@@ -34,8 +37,10 @@ PROBE_SEC: Final = 20.0
 """How long a probe may take."""
 LISTEN_SEC: Final = 5.0
 """How long one listens to an answer of unknown length; what neither ends in this time nor brings much is live."""
+PROBES_AT_ONCE: Final = 16
 MAX_PICTURE_BYTES: Final = 256 * 1024
 
+_free = threading.BoundedSemaphore(PROBES_AT_ONCE)
 _IMAGES: Final = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 
 
@@ -56,9 +61,24 @@ async def probe_media(source: Source, objects: ObjectStore, settings: Settings, 
     """Look at a recording without downloading it. ``key``: whose uploads may be looked at.
 
     Raises:
-        JobError: NOT_FOUND, URL_REFUSED, URL_FAILED, UNSUPPORTED_FORMAT, SERVICE_UNAVAILABLE.
+        JobError: NOT_FOUND, URL_REFUSED, URL_FAILED, UNSUPPORTED_FORMAT, SERVICE_UNAVAILABLE. The last also where too
+            many are being looked at.
     """
-    return await asyncio.to_thread(_probe, source, objects, settings, key)
+    if not _free.acquire(blocking=False):
+        raise JobError(
+            Reason.SERVICE_UNAVAILABLE,
+            "too many recordings are being looked at; try again",
+            retry_after=settings.retry_after,
+        )
+    looking = asyncio.get_running_loop().run_in_executor(_threads(), _probe, source, objects, settings, key)
+    looking.add_done_callback(lambda _: _free.release())
+    return await asyncio.shield(looking)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of its own: a slow server elsewhere must not keep the others waiting for the database."""
+    return ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe")
 
 
 def _probe(source: Source, objects: ObjectStore, settings: Settings, key: str) -> MediaInfo:

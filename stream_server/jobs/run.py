@@ -21,6 +21,7 @@ from stream_protocol.transcript import Segment, Transcript
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio
 from stream_server.audio.file import probe
 from stream_server.engine.engine import Engine
+from stream_server.engine.work import EngineLostError
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import fetch
 from stream_server.jobs.job import Failure, Job, Progress
@@ -87,6 +88,9 @@ class JobRun:
         except SupersededError:
             logger.info("job cancelled or taken over", extra=about)
         except StoppingError:
+            # Where the engine has failed nothing can be done but to wait for the end: handed back now, the job would
+            # come here again.
+            self._stopping.wait()
             self._end(lambda: self._ledger.hand_back(job))
             logger.info("job handed back", extra=about)
         except sa.exc.OperationalError:
@@ -146,14 +150,18 @@ class JobRun:
                 heard_segments += len(new)
 
             report.now(Progress(_FETCHED, "transcription", "Transcribing"))
-            transcript = self._files.transcribe(
-                file,
-                heard,
-                language=options.language,
-                silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
-                keyterms=options.keyterms,
-                longest_sec=longest,
-            )
+            try:
+                transcript = self._files.transcribe(
+                    file,
+                    heard,
+                    language=options.language,
+                    silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
+                    keyterms=options.keyterms,
+                    longest_sec=longest,
+                )
+            except (StreamError, EngineLostError):
+                self.check()  # an engine that has failed is not the recording's fault
+                raise
         return self._worded(transcript, job)
 
     @staticmethod

@@ -203,7 +203,8 @@ class Transcriptions:
 
     async def get(self, caller: Caller, job_id: str) -> Job:
         """Raises: JobError: ``NOT_FOUND``, for another caller's job too."""
-        job = await asyncio.to_thread(self._store.get, job_id)
+        # PostgreSQL refuses to look for a null character.
+        job = None if "\0" in job_id else await asyncio.to_thread(self._store.get, job_id)
         if job is None or job.key != caller.id:
             raise _not_found()
         return job
@@ -256,9 +257,10 @@ class Transcriptions:
     async def _add(self, caller: Caller, jobs: list[Job], urgency: Urgency, *, waiter: str | None = None) -> None:
         self.check(jobs[0].options)
         for job in jobs:
-            for address in (job.source.url if job.source else None, job.callback_url):
-                if address is not None:
-                    check_address(address, self.settings)
+            if job.source is not None and job.source.url is not None:
+                check_address(job.source.url, self.settings)
+            if job.callback_url is not None:
+                check_address(job.callback_url, self.settings, is_callback=True)
         await self._quota.check_hours(caller)
         await asyncio.to_thread(self._store.add, jobs, urgency, waiter=waiter)
 

@@ -48,12 +48,13 @@ class Sweeper:
 
     def turn(self) -> None:
         """Take over what the dead have begun, and remove what they were receiving or answering."""
+        owners = self._owners()  # before the living, so that who has just begun is not taken for dead
         alive = living(self._database)
         if taken := self._queue.take_over(alive):
             logger.warning("taken over from a process that has gone: %s", ", ".join(taken))
         for job in self._store.abandoned(alive):
             self._objects.drop(self._store.delete(job))
-        self._objects.collect(self._owners() - alive)
+        self._objects.collect(owners - alive)
 
     def retire(self) -> None:
         """Remove jobs, results and callbacks that are past their time."""

@@ -1,7 +1,8 @@
 """Answers on the OpenAI-like surface: the minimal JSON, the full one, and errors, each in the shapes of OpenAI and of
 Shunyalabs at once.
 
-It knows nothing of parameters. Times are seconds.
+It knows nothing of parameters. Times are seconds. Hours of speech with all their words take a second to write: so
+results are rendered outside the event loop, where live callers would wait for it.
 """
 
 from __future__ import annotations
@@ -189,13 +190,14 @@ def verbose(job: Job, result: JobResult, *, words: bool) -> VerboseTranscription
     seconds = transcript.duration_ms / 1000
     name = language_name(transcript.language)
     took = job.processing_sec
+    segments = [verbose_segment(at, segment, words=words) for at, segment in enumerate(transcript.segments)]
     spoken = [segment.speaker for segment in transcript.segments if segment.speaker is not None]
     return VerboseTranscription(
         language=name.lower(),
         duration=seconds,
         text=transcript.text,
-        segments=[verbose_segment(at, segment, words=words) for at, segment in enumerate(transcript.segments)],
-        words=[_word(word) for segment in transcript.segments for word in segment.words] if words else None,
+        segments=segments,
+        words=[word for segment in segments for word in segment.words or ()] if words else None,
         usage=_usage(result),
         request_id=job.request_id,
         detected_language=name,

@@ -5,6 +5,7 @@ A job may have a ``callback_url``, which audiotext does not know.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Job, JobState
+from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.answer import (
     ErrorBody,
@@ -112,7 +114,7 @@ async def create(request: Request, caller: TranscribeCaller) -> Response:
             request_id=request_id_of(request),
             callback_url=form.callback_url,
         )
-    response = json_answer(await _described(transcriptions, job), 202)
+    response = await _answer(transcriptions, job, 202)
     response.headers["Location"] = f"{PATH}/{job.id}"
     return response
 
@@ -121,31 +123,40 @@ async def create(request: Request, caller: TranscribeCaller) -> Response:
 async def read(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
     """How far a job is; its result, once it is completed."""
     transcriptions = transcriptions_of(request)
-    return json_answer(await _described(transcriptions, await transcriptions.get(caller, job_id)))
+    return await _answer(transcriptions, await transcriptions.get(caller, job_id))
 
 
 @router.get("/{job_id}/result", responses=ANSWER | responses(ErrorBody, 404, 409, 413, 504))
 async def read_result(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
     """The result alone, in the `response_format` of the job; 409 while there is none, or why the job has failed."""
     job, result = await transcriptions_of(request).result(caller, job_id)
-    return result_response(job, result, _output(job))
+    return await asyncio.to_thread(result_response, job, result, _output(job))
 
 
 @router.post("/{job_id}/cancel", responses=_described_as(200, "The job as it stands.") | responses(ErrorBody, 404, 409))
 async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
     """Cancel a job that is not finished; 409 for one that is."""
     transcriptions = transcriptions_of(request)
-    return json_answer(await _described(transcriptions, await transcriptions.cancel(caller, job_id)))
+    return await _answer(transcriptions, await transcriptions.cancel(caller, job_id))
 
 
-async def _described(transcriptions: Transcriptions, job: Job) -> TranscriptionJob:
-    options, output = job.options, _output(job)
+async def _answer(transcriptions: Transcriptions, job: Job, status: int = 200) -> Response:
     result = (await transcriptions.results([job])).get(job.id) if job.state is JobState.COMPLETED else None
+    callback = await _callback(transcriptions, job)
+
+    def render() -> Response:
+        return json_answer(_described(job, transcriptions.model.name, result, callback), status)
+
+    return await asyncio.to_thread(render)
+
+
+def _described(job: Job, served: str, result: JobResult | None, callback: JobCallback | None) -> TranscriptionJob:
+    options, output = job.options, _output(job)
     return TranscriptionJob(
         id=job.id,
         status=job.state,
         progress=_progress(job),
-        model=options.model or transcriptions.model.name,
+        model=options.model or served,
         language=job.language or (options.language if options.language != "auto" else None),
         response_format="verbose_json" if output is Output.VERBOSE_WORDS else output,
         request_id=job.request_id,
@@ -153,7 +164,7 @@ async def _described(transcriptions: Transcriptions, job: Job) -> TranscriptionJ
         started_at=_moment(job.started_at) if job.started_at else None,
         completed_at=_moment(job.completed_at) if job.completed_at else None,
         error=JobFault(code=job.failure.reason, message=job.failure.message) if job.failure else None,
-        callback=await _callback(transcriptions, job),
+        callback=callback,
         result=result_body(job, result, output) if result is not None else None,
         url=f"{PATH}/{job.id}",
     )

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from stream_protocol.transcript import Segment
 from stream_server.auth import Caller
 from stream_server.jobs.job import Job, Progress
+from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.answer import Output, Sparse, VerboseWord, error_body, verbose, verbose_segment
 from stream_server.transport.dialect import as_job_error, while_connected
@@ -121,10 +122,7 @@ async def _tell(
             number += 1
         item = await anext(rest)
     job, result = await transcriptions.result(caller, item.id)
-    done = TextDone(text=result.transcript.text).model_dump()
-    if is_full:
-        done |= verbose(job, result, words=output is Output.VERBOSE_WORDS).model_dump()
-    yield _data(done)
+    yield await asyncio.to_thread(_done, job, result, output)
 
 
 async def _with_errors(events: AsyncIterator[bytes], request: Request) -> AsyncIterator[bytes]:
@@ -142,6 +140,13 @@ def _segment(number: int, segment: Segment, output: Output) -> TextSegment:
     return TextSegment(
         id=str(number), start=full.start, end=full.end, text=full.text, speaker=full.speaker or "", words=full.words
     )
+
+
+def _done(job: Job, result: JobResult, output: Output) -> bytes:
+    values = TextDone(text=result.transcript.text).model_dump()
+    if output in FULL:
+        values |= verbose(job, result, words=output is Output.VERBOSE_WORDS).model_dump()
+    return _data(values)
 
 
 def _event(event: BaseModel) -> bytes:

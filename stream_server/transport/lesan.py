@@ -196,13 +196,15 @@ async def delete(request: Request, caller: TranscribeCaller, job_id: str) -> Del
 
 
 @router.post(
-    "/v1/media/probe", responses=responses(ErrorBody, 404, 504), openapi_extra=form_body(Inquiry, files=(), json=True)
+    "/v1/media/probe", responses=responses(ErrorBody, 404, 413), openapi_extra=form_body(Inquiry, files=(), json=True)
 )
 async def probe(request: Request, caller: TranscribeCaller) -> Media:
     """What is known of a recording, without downloading it."""
     transcriptions = transcriptions_of(request)
     async with take_in(request, Inquiry, caller=caller, files=()) as intake:
-        source = _one(_addressed([intake.values.audio_url]))
+        address = intake.values.audio_url
+    upload = uploaded(address)
+    source = Source(url=address) if upload is None else Source(object=upload[0], name=upload[1])
     found = await while_connected(
         request, probe_media(source, transcriptions.objects, transcriptions.settings, key=caller.id)
     )
@@ -228,7 +230,8 @@ def _groups(jobs: Sequence[Job]) -> list[Sequence[Job]]:
 
 
 def _addressed(urls: Sequence[str]) -> list[Source]:
-    return [uploaded(url) or Source(url=url) for url in urls]
+    found = [(url, uploaded(url)) for url in urls]
+    return [Source(url=url) if upload is None else Source(object=upload[0], name=url) for url, upload in found]
 
 
 def _received(uploads: Sequence[Upload]) -> list[Source]:

@@ -131,7 +131,7 @@ router = dialect_router(error_response, tags=["Lightning"])
     "/v1/listen",
     response_model=Transcription | Acceptance,
     response_model_exclude_unset=True,
-    responses=responses(Problem, 409, 504),
+    responses=responses(Problem, 404, 409, 504),
     openapi_extra=form_body(ListenRequest, files=(_FILE,), json=True),
 )
 async def listen(request: Request, caller: TranscribeCaller) -> Any:

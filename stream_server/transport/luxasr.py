@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -117,11 +117,17 @@ def error_response(error: JobError, request: Request) -> Response:
     return JSONResponse({"error": error.message, "code": error.reason}, STATUS[error.reason])
 
 
+def _result_content() -> dict[str, Any]:
+    """How results are documented: by media type, JSON as an object."""
+    kinds = {media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()}
+    return {kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}} for kind in sorted(kinds)}
+
+
 router = dialect_router(error_response, tags=["LuxASR"])
 
 _SUBMISSION: Final = responses(Problem, 413)
 _QUESTION: Final = responses(Problem, 404)
-_OUTCOME: Final = responses(Problem, 404, 409, 504)
+_OUTCOME: Final = responses(Problem, 404, 409)
 
 
 @router.post("/asr2", status_code=202, responses=_SUBMISSION, openapi_extra=form_body(Asr, files=(), raw=True))
@@ -151,10 +157,7 @@ async def translation_status(request: Request, caller: TranscribeCaller, job_id:
 
 
 @router.get(
-    "/v3/asr/jobs/{job_id}/result",
-    response_class=Response,
-    responses=_OUTCOME
-    | {200: {"content": {kind: {"schema": {"type": "string"}} for kind in sorted(set(MEDIA_TYPES.values()))}}},
+    "/v3/asr/jobs/{job_id}/result", response_class=Response, responses=_OUTCOME | {200: {"content": _result_content()}}
 )
 async def asr_result(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
     """The transcript, in the format that was asked for when the job was made."""

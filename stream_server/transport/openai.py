@@ -6,6 +6,7 @@ the answers in `transport.answer` and `transport.event`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -71,4 +72,4 @@ async def transcribe(request: Request, caller: TranscribeCaller) -> Response:
             caller, source, options, surface=SURFACE, request_id=request_id, timeout=timeout
         )
         job, result = await while_connected(request, answering)
-        return result_response(job, result, output)
+        return await asyncio.to_thread(result_response, job, result, output)

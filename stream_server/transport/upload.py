@@ -16,7 +16,6 @@ from fastapi import Path, Query, Request
 from pydantic import BaseModel, Field
 
 from stream_server.jobs.error import JobError, Reason
-from stream_server.jobs.job import Source
 from stream_server.token import TokenError
 from stream_server.transport.dialect import TranscribeCaller, dialect_router, responses, transcriptions_of
 from stream_server.transport.http import service_of
@@ -96,8 +95,8 @@ async def upload(
     return UploadedFile(file_id=f"file_{name}", size=stored.size, format=stored.format)
 
 
-def uploaded(address: str) -> Source | None:
-    """The file behind a ``file_url``; None for addresses of other kinds.
+def uploaded(address: str) -> tuple[str, str] | None:
+    """The object behind a ``file_url``, and what the file is called; None for addresses of other kinds.
 
     Raises:
         JobError: ``INVALID_PARAMETER``, for one that was not made here.
@@ -111,4 +110,4 @@ def uploaded(address: str) -> Source | None:
             "this is not the address of an upload; take the file_url from /v1/uploads/signed-url",
             parameter="audio_url",
         )
-    return Source(object=found[1], name=unquote(found[2] or ""))
+    return found[1], unquote(found[2] or "")

@@ -29,11 +29,11 @@ SAID = "ever failed"
 
 
 class HeldRecognizer(MoonshineRecognizer):
-    """The real model under the languages of the documents; it does nothing while ``gate`` is closed."""
+    """The real model, said to speak the languages of a document; it does nothing while ``gate`` is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, languages: tuple[str, ...]) -> None:
         super().__init__(find_assets(), MoonshineSettings())
-        self.info = replace(self.info, languages=LANGUAGES)
+        self.info = replace(self.info, languages=languages)
         self.gate = threading.Event()
         self.gate.set()
 
@@ -78,14 +78,15 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, names: Sequence[str], **settings: Any) -> Iterator[Stage]:
-    """A stage with recordings called ``names``, such as ``audio.mp3``."""
+def staged(folder: Path, names: Sequence[str], *, languages: tuple[str, ...], **settings: Any) -> Iterator[Stage]:
+    """A stage with recordings called ``names``, such as ``audio.mp3``. They are English; who asks for another of the
+    ``languages`` gets what the model makes of that."""
     samples = recording("beckett.wav")
     place = folder / "recordings"
     place.mkdir()
     for name in names:
         soundfile.write(place / name, samples, 16_000)
-    recognizer = HeldRecognizer()
+    recognizer = HeldRecognizer(languages)
     with (
         running_receiver() as web,
         hosted_server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.conformance.stage import SAID, Stage, staged
 from tests.support.example import run_python, run_shell, with_names
 
+PAUSE_SEC = 0.02
 KEY = "sk-lesan"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 FILES = ("recording.mp3", "audio.mp3", "long-audio.mp3", "audio1.mp3", "audio2.mp3", "meeting-part1.mp3")
@@ -193,7 +195,7 @@ JOB_FIELDS = {
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     files = (*FILES, "meeting-part2.mp3")
-    with staged(tmp_path_factory.mktemp("lesan"), files, api_keys=(KEY,)) as stage:
+    with staged(tmp_path_factory.mktemp("lesan"), files, languages=("en", "am", "ti"), api_keys=(KEY,)) as stage:
         yield stage
 
 
@@ -217,7 +219,7 @@ def ask(stage: Stage, job: str) -> dict[str, Any]:
 
 def finished(stage: Stage, job: str) -> dict[str, Any]:
     while (found := ask(stage, job))["status"] in ("queued", "processing"):
-        pass
+        time.sleep(PAUSE_SEC)
     return found
 
 

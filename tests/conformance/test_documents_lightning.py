@@ -109,7 +109,7 @@ session.mount('http://', adapter)
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     files = ("audio.wav", "recording.wav", "long-audio.wav", "conversation.wav")
-    with staged(tmp_path_factory.mktemp("lightning"), files, api_keys=(KEY,)) as stage:
+    with staged(tmp_path_factory.mktemp("lightning"), files, languages=("en",), api_keys=(KEY,)) as stage:
         yield stage
 
 
@@ -209,8 +209,10 @@ def test_unsupported_format(stage: Stage) -> None:
 
 
 def test_file_too_large(tmp_path: Path) -> None:
-    with staged(tmp_path, (), max_upload_bytes=1_000_000) as stage:
-        answer = stage.post("/v1/listen", {}, files={"audio": ("a.wav", b"RIFF0000WAVE" + bytes(1_000_000))})
+    settings = {"job_worker": "elsewhere", "max_upload_bytes": 1_000_000}
+    with hosted_server(FakeRecognizer(), data_dir=tmp_path, **settings) as server:
+        files = {"audio": ("a.wav", b"RIFF0000WAVE" + bytes(1_000_000))}
+        answer = httpx2.post(f"{server.http_url}/v1/listen", files=files, trust_env=False)
     assert answer.status_code == 422
     assert set(answer.json()) == {"error", "code", "max_size_mb"}
     assert (answer.json()["code"], answer.json()["max_size_mb"]) == ("FILE_TOO_LARGE", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,10 @@ import srt
 
 from tests.conformance.stage import SAID, Stage, staged
 from tests.support.example import run_shell, with_names
+from tests.text import chatting
+from tests.text.chatting import Reply, serving
 
+PAUSE_SEC = 0.02
 WAV = """
 curl -X POST "https://luxasr.uni.lu/asr2?language=lb&diarization=Enabled&outfmt=json" \\
 -H "Content-Type: audio/wav" \\
@@ -40,8 +44,25 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(tmp_path_factory.mktemp("luxasr"), ("sample.wav", "sample.mp3")) as stage:
+    folder = tmp_path_factory.mktemp("luxasr")
+    with (
+        serving(translated) as chat,
+        staged(
+            folder,
+            ("sample.wav", "sample.mp3"),
+            languages=("en", "lb"),
+            chat_url=chat.url,
+            chat_model="model-1",
+            chat_api_key=chatting.KEY,
+        ) as stage,
+    ):
         yield stage
+
+
+def translated(request: dict[str, Any]) -> Reply:
+    """What the endpoint makes of its segments: easy to tell from what was said."""
+    segments = json.loads(request["messages"][1]["content"])["segments"]
+    return Reply({"translations": [{"id": entry["id"], "text": entry["text"].upper()} for entry in segments]})
 
 
 def curl(stage: Stage, example: str, **names: str) -> str:
@@ -50,7 +71,7 @@ def curl(stage: Stage, example: str, **names: str) -> str:
 
 def submitted(stage: Stage, path: str, **query: str) -> str:
     body = (stage.folder / "sample.wav").read_bytes()
-    answer = stage.post(path, {"Content-Type": "audio/wav"}, params=query, content=body)
+    answer = stage.post(path, {"Content-Type": "audio/wav"}, content=body, **({"params": query} if query else {}))
     assert answer.status_code == 202, answer.text
     job: str = answer.json()["job_id"]
     assert answer.json() == {"job_id": job, "status": "queued"}
@@ -59,7 +80,7 @@ def submitted(stage: Stage, path: str, **query: str) -> str:
 
 def finished(stage: Stage, address: str) -> Any:
     while (found := stage.get(address, {}).json())["status"] in ("queued", "processing"):
-        pass
+        time.sleep(PAUSE_SEC)
     return found
 
 
@@ -75,6 +96,7 @@ def test_mp3_poll_and_fetch(stage: Stage) -> None:
     seen = set()
     while (status := json.loads(curl(stage, STATUS, **job))["status"]) != "completed":
         seen.add(status)
+        time.sleep(PAUSE_SEC)
     assert seen <= {"queued", "processing"}
     assert SAID in curl(stage, RESULT, **job).lower()
 
@@ -89,3 +111,24 @@ def test_parameters(stage: Stage) -> None:
     cues = list(srt.parse(result.text))
     assert SAID in " ".join(cue.content for cue in cues).replace("\n", " ").lower()
     assert all(len(line) <= 42 for cue in cues for line in cue.content.splitlines())
+
+
+def test_translation(stage: Stage) -> None:
+    job = submitted(stage, "/translate?language=lb&target_langs=en&outfmt=srt")
+    assert finished(stage, f"/v3/translate/jobs/{job}")["status"] == "completed"
+    result = stage.get(f"/v3/translate/jobs/{job}/result", {}).json()
+    assert set(result) == {"English"}
+    cues = list(srt.parse(result["English"]))
+    assert SAID.upper() in " ".join(cue.content for cue in cues).replace("\n", " ")
+
+
+def test_a_translation_reports_what_it_is_at(stage: Stage) -> None:
+    with stage.held():
+        job = submitted(stage, "/translate?language=lb&target_langs=en,fr&outfmt=text")
+        while (found := stage.get(f"/v3/translate/jobs/{job}", {}).json())["progress"] is None:
+            time.sleep(PAUSE_SEC)
+        assert found["status"] == "processing"
+        assert found["progress"]["message"]
+    finished(stage, f"/v3/translate/jobs/{job}")
+    result = stage.get(f"/v3/translate/jobs/{job}/result", {}).json()
+    assert set(result) == {"English", "French"}

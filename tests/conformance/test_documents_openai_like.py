@@ -169,7 +169,8 @@ curl -sS -X POST "$AUDIOTEXT_BASE_URL/v1/transcription-jobs/$JOB_ID/cancel" \\
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     files = ("call.wav", "priya_sample.wav", "unknown.wav")
-    with staged(tmp_path_factory.mktemp("openai-like"), files, api_keys=(KEY,)) as stage:
+    languages = ("en", "ca", "hi")
+    with staged(tmp_path_factory.mktemp("openai-like"), files, languages=languages, api_keys=(KEY,)) as stage:
         _write_webm(stage)
         yield stage
 

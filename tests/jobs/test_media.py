@@ -1,4 +1,6 @@
+import asyncio
 import base64
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from obstore.store import S3Store
 from stream_server.jobs.database import open_database
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Source
-from stream_server.jobs.media import MediaInfo, probe_media
+from stream_server.jobs.media import PROBES_AT_ONCE, MediaInfo, probe_media
 from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
 from tests.support.audio import jpeg, muxed, sound
@@ -130,6 +132,25 @@ async def test_what_is_live(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     assert (await bench.probe("/plain")).is_live
     assert (await bench.probe("/live.m3u8")).is_live
     assert await bench.probe("/done.m3u8") == MediaInfo(13.75, "done", None, False, "m3u8", None)
+
+
+async def test_no_more_are_looked_at_than_there_are_threads(bench: Bench) -> None:
+    gate = threading.Event()
+
+    def slow(request: Request) -> None:
+        gate.wait()
+        content(sound("WAV"))(request)
+
+    bench.site.pages = {"/slow.wav": slow}
+    looking = [asyncio.create_task(bench.probe("/slow.wav")) for _ in range(PROBES_AT_ONCE)]
+    await asyncio.sleep(0)
+    with pytest.raises(JobError) as caught:
+        await bench.probe("/slow.wav")
+    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
+    assert caught.value.retry_after is not None
+    gate.set()
+    assert {info.duration_sec for info in await asyncio.gather(*looking)} == {2}
+    assert (await bench.probe("/slow.wav")).duration_sec == 2
 
 
 async def test_what_lies_in_the_store(bench: Bench) -> None:

@@ -215,10 +215,16 @@ def test_deleting_removes_what_there_was(desk: Desk) -> None:
     assert desk.store.delete(job) == ["a" * 32]
     assert desk.store.get(job.id) is None
     assert desk.store.segments(job.id, 0) == []
-    assert waiting_work(desk) == []
     with pytest.raises(SupersededError):
         desk.ledger.complete(mine, RESULT)
     assert desk.store.delete(job) == [], "deleting twice is no error"
+
+
+def test_deleting_a_waiting_job_takes_it_out_of_the_queue(desk: Desk) -> None:
+    job, other = desk.job(), desk.job()
+    desk.store.add([job, other], Urgency.QUEUED)
+    desk.store.delete(job)
+    assert waiting_work(desk) == [f"{other.id}:0"]
 
 
 def test_pages_come_newest_first_and_hold_no_others_jobs(desk: Desk) -> None:

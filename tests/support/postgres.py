@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -62,6 +63,7 @@ def running_postgres() -> Iterator[Postgres]:
             stdout=subprocess.DEVNULL,
         )
         options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+        options += ["-c", "fsync=off"]
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -71,8 +73,8 @@ def running_postgres() -> Iterator[Postgres]:
             _wait(port, process, log)
             yield Postgres(port)
         finally:
-            process.send_signal(2)  # fast shutdown: connections are closed
-            process.wait(20)
+            process.send_signal(signal.SIGQUIT)  # at once: nothing here is wanted again
+            process.wait(60)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -24,6 +24,9 @@ from tests.protocol.sound import synthesize
 from tests.support.fake import FakeRecognizer
 from tests.support.receiver import running_receiver
 from tests.support.running import Running, running_server
+from tests.text.chatting import KEY as CHAT_KEY
+from tests.text.chatting import Reply
+from tests.text.chatting import serving as serving_chat
 
 PATH = "/v1/audio/transcriptions"
 PATIENCE = 60.0
@@ -113,6 +116,7 @@ async def test_the_full_answer_has_the_fields_of_all_three(tmp_path: Path) -> No
     assert full["speakers"] == []
     (segment,) = full["segments"]
     assert segment["text"] == full["text"]
+    assert "words" not in segment
     assert full["text"].startswith("alpha bravo")
     assert 0.5 < segment["start"] < segment["end"] < 2.5
 
@@ -175,6 +179,34 @@ async def test_masked_words_and_a_translation_that_needs_no_model(tmp_path: Path
     delta, segment, done = await events_of(events)
     assert delta["delta"] == segment["text"] == done["text"] == full["text"]
     assert done["nlp_analysis"] == full["nlp_analysis"]
+
+
+async def test_what_a_language_model_says_about_the_text(tmp_path: Path) -> None:
+    said = {
+        "summary": "They count.",
+        "sentiment": {"label": "neutral", "score": 0.1, "explanation": "Nothing is felt."},
+        "intent": {"label": "count", "confidence": 0.9, "reasoning": "They count."},
+        "normalized_text": "Alpha, Bravo.",
+    }
+
+    def answer(request: dict[str, Any]) -> Reply:
+        wanted = request["response_format"]["json_schema"]["schema"]["properties"]
+        return Reply({name: said[name] for name in wanted})
+
+    form = FORM | {
+        "enable_summarization": "true",
+        "summary_max_length": "5",
+        "enable_sentiment_analysis": "true",
+        "enable_intent_detection": "true",
+        "intent_choices": '["count", "sing"]',
+        "enable_keyterm_normalization": "true",
+        "keyterm_keywords": '["Alpha"]',
+    }
+    with serving_chat(answer) as chat:
+        settings = {"chat_url": chat.url, "chat_model": "model-1", "chat_api_key": CHAT_KEY}
+        async with serving(tmp_path, **settings) as (_, client):
+            response = await client.post(PATH, data=form, files={"file": VOICE})
+    assert response.json()["nlp_analysis"] == said
 
 
 async def test_what_is_not_configured_names_its_setting(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _SECURITY: dict[str, Any] = {
         "type": "httpApiKey",
         "in": "query",
         "name": "token",
-        "description": "A short-lived token, for browsers, which cannot set headers.",
+        "description": "A short-lived token of `POST /v1/tokens`, for browsers, which cannot set headers.",
     },
     "api_key": {"type": "apiKey", "in": "user", "description": "`api_key` in the init message."},
 }

@@ -1,0 +1,155 @@
+"""Signed uploads: who may use an address, for what, and how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.clip import PICTURE, clip
+from tests.support.fake import FakeRecognizer
+from tests.support.hosting import hosted_server
+from tests.support.running import Running
+
+KEY, OTHER = "sk-one", "sk-two"
+JOBS = "/v1/transcriptions"
+MOST = 200_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("upload")
+    settings = {"job_worker": "inline", "api_keys": (KEY, OTHER), "max_upload_bytes": MOST}
+    with hosted_server(FakeRecognizer(), data_dir=folder, **settings) as running:
+        yield running
+
+
+def client_of(server: Running, key: str) -> httpx2.Client:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx2.Client(base_url=server.http_url, headers=headers, trust_env=False, timeout=60)
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[httpx2.Client]:
+    with client_of(server, KEY) as client:
+        yield client
+
+
+def address(client: httpx2.Client, **query: str) -> dict[str, str]:
+    answer = client.get("/v1/uploads/signed-url", params={"filename": "a.wav", **query})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, str] = answer.json()
+    return found
+
+
+def put(url: str, content: bytes, **headers: str) -> httpx2.Response:
+    """As somebody without a key."""
+    return httpx2.put(url, content=content, headers=headers, trust_env=False)
+
+
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
+    body = answer.json()
+    assert set(body) == {"error", "request_id"}
+    return answer.status_code, body["error"]["code"]
+
+
+def test_upload_and_transcribe(client: httpx2.Client) -> None:
+    signed = address(client, filename="räd & blau/1.wav")
+    sound = clip()
+    answer = put(signed["upload_url"], sound)
+    assert answer.json() == {"file_id": signed["file_id"], "size": len(sound), "format": "wav"}
+    assert signed["file_url"] == f"upload://{signed['file_id']}/r%C3%A4d%20%26%20blau%2F1.wav"
+    done = client.post(JOBS, json={"audio_url": signed["file_url"], "mode": "sync"}).json()
+    assert (done["status"], done["duration_seconds"]) == ("completed", 2.0)
+
+
+@pytest.mark.parametrize("form", ["lesan://{0}", "upload://{0}", "lesan://{0}/other.wav"])
+def test_other_ways_to_name_it(client: httpx2.Client, form: str) -> None:
+    signed = address(client)
+    put(signed["upload_url"], clip())
+    batch = client.post(f"{JOBS}/batch", json={"audio_urls": [form.format(signed["file_id"])]})
+    assert batch.status_code == 202
+    found = client.get(batch.json()["url"]).json()
+    assert found["metadata"]["jobs"][0]["url"] == form.format(signed["file_id"])
+
+
+def test_it_is_good_once(client: httpx2.Client) -> None:
+    signed = address(client)
+    assert put(signed["upload_url"], clip()).status_code == 200
+    assert refusal(put(signed["upload_url"], clip())) == (409, "CONFLICT")
+    order = {"audio_url": signed["file_url"]}
+    assert client.post(JOBS, json=order).status_code == 202
+    assert refusal(client.post(JOBS, json=order)) == (404, "NOT_FOUND")
+
+
+def test_nothing_has_been_uploaded(client: httpx2.Client) -> None:
+    signed = address(client)
+    assert refusal(client.post(JOBS, json={"audio_url": signed["file_url"]})) == (404, "NOT_FOUND")
+    assert refusal(client.post("/v1/media/probe", json={"audio_url": signed["file_url"]})) == (404, "NOT_FOUND")
+
+
+def test_only_the_key_that_asked_may_use_it(server: Running, client: httpx2.Client) -> None:
+    signed = address(client)
+    put(signed["upload_url"], clip())
+    order = {"audio_url": signed["file_url"]}
+    with client_of(server, OTHER) as stranger:
+        assert refusal(stranger.post(JOBS, json=order)) == (404, "NOT_FOUND")
+        assert refusal(stranger.post("/v1/media/probe", json=order)) == (404, "NOT_FOUND")
+    found = client.post("/v1/media/probe", json=order).json()
+    assert (found["duration_seconds"], found["title"]) == (2.0, "a")
+
+
+def test_what_fails_can_be_tried_again(client: httpx2.Client) -> None:
+    signed = address(client)
+    assert refusal(put(signed["upload_url"], PICTURE)) == (400, "UNSUPPORTED_FORMAT")
+    assert refusal(put(signed["upload_url"], b"")) == (400, "UNSUPPORTED_FORMAT")
+    assert refusal(put(signed["upload_url"], b"RIFF0000WAVE" + bytes(MOST))) == (413, "FILE_TOO_LARGE")
+    assert put(signed["upload_url"], clip()).status_code == 200
+
+
+def test_the_content_type_it_was_signed_for(client: httpx2.Client) -> None:
+    url = address(client, content_type="audio/wav")["upload_url"]
+    assert refusal(put(url, clip(), **{"Content-Type": "audio/mpeg"})) == (400, "INVALID_PARAMETER")
+    assert refusal(put(url, clip())) == (400, "INVALID_PARAMETER")
+    assert put(url, clip(), **{"Content-Type": "Audio/WAV; codecs=1"}).status_code == 200
+
+
+def test_addresses_that_are_not_ours(server: Running, client: httpx2.Client) -> None:
+    url = address(client)["upload_url"]
+    expired = server.service.uploads.sign("0" * 32 + " * key", int(time.time()) - 1)
+    head, _, tail = url.rpartition(".")
+    for wrong in (f"{head}.AAAA{tail}", url + "xxxx", url.rsplit("/", 1)[0] + "/%00"):
+        assert refusal(put(wrong, clip())) == (403, "FORBIDDEN")
+    assert refusal(put(f"{server.http_url}/v1/uploads/{expired}", clip())) == (403, "FORBIDDEN")
+    assert put(url, clip()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({}, "MISSING_PARAMETER"),
+        ({"filename": ""}, "INVALID_PARAMETER"),
+        ({"filename": "x" * 256}, "INVALID_PARAMETER"),
+        ({"filename": "a.wav", "content_type": "a b/c"}, "INVALID_PARAMETER"),
+    ],
+)
+def test_what_is_refused(client: httpx2.Client, query: dict[str, str], code: str) -> None:
+    assert refusal(client.get("/v1/uploads/signed-url", params=query)) == (400, code)
+
+
+def test_where_nobody_can_say_what_a_host_is_called(client: httpx2.Client) -> None:
+    answer = client.get("/v1/uploads/signed-url?filename=a", headers={"Host": "[not a host"})
+    assert answer.status_code in (200, 400)
+
+
+def test_nothing_stays_of_uploads_that_nobody_wants(tmp_path: Path) -> None:
+    settings = {"job_worker": "elsewhere", "upload_expiry": 0.001}
+    with hosted_server(FakeRecognizer(), data_dir=tmp_path, **settings) as server:
+        signed = httpx2.get(f"{server.http_url}/v1/uploads/signed-url?filename=a", trust_env=False).json()
+        assert refusal(put(signed["upload_url"], clip()))[0] in (403, 404)
+        assert server.service.transcriptions is not None
+        assert server.service.transcriptions.objects.collect(()) == 1
+    assert list((tmp_path / "objects").iterdir()) == []
