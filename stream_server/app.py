@@ -26,10 +26,10 @@ from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
 from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
+from stream_server.job_system import open_job_system
 from stream_server.jobs.database import DATABASE_NAME, open_database, read_secret
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
-from stream_server.job_system import open_job_system
 from stream_server.quota import Quota
 from stream_server.settings import Settings
 from stream_server.token import Signer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ class FileTranscriber:
         new = run.take()
         segments += new
         heard(samples / SAMPLE_RATE, new)
-        return Transcript(tuple(segments), config.language, round(1000 * samples / SAMPLE_RATE))
+        return Transcript(tuple(segments), run.language or config.language, round(1000 * samples / SAMPLE_RATE))
 
 
 class Transcriber:
@@ -140,10 +141,16 @@ class _Run:
         self, session: Session, stream: EngineStream, results: queue.SimpleQueue[Outcome], vad: VadModel
     ) -> None:
         self._segments: list[Segment] = []
+        self._spoken: Counter[str] = Counter()
         self._session = session
         self._stream = stream
         self._results = results
         self._vad = vad
+
+    @property
+    def language(self) -> str | None:
+        """The language in which most was said; None as long as nothing was."""
+        return max(self._spoken, key=self._spoken.__getitem__, default=None)
 
     def take(self) -> list[Segment]:
         """The segments that came since this was last asked."""
@@ -168,6 +175,7 @@ class _Run:
         for event in self._session.events_to_send():
             if isinstance(event, wire.FinalSegment) and event.text:
                 self._segments.append(_segment(event))
+                self._spoken[event.language] += event.duration_ms
             elif isinstance(event, wire.Error):
                 raise StreamError(event.code, event.message)
 

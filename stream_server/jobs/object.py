@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Seque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import obstore
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from obstore.store import LocalStore, S3Store
 from stream_server.jobs.arrival import Arrival
 from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
-from stream_server.jobs.reader import open_object
+from stream_server.jobs.reader import ObjectFile, open_object
 from stream_server.jobs.table import objects
 from stream_server.settings import Settings
 
@@ -142,8 +142,8 @@ class ObjectStore:
             self._abandon(name, False)
             raise
 
-    def open(self, name: str) -> BinaryIO:
-        """The object as a file that can seek; what is read of it is read by ranges.
+    def open(self, name: str) -> ObjectFile:
+        """The object as a file that can seek; what is read of it is read by ranges. `ObjectFile.check` it at the end.
 
         Raises:
             JobError: NOT_FOUND, or SERVICE_UNAVAILABLE if the store cannot be read.

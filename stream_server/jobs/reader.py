@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 if TYPE_CHECKING:
@@ -14,20 +15,39 @@ if TYPE_CHECKING:
 READ_BYTES: Final = 2**20
 
 
-def open_object(store: LocalStore | S3Store, path: str) -> BinaryIO:
+class UnreadableError(Exception):
+    """The store failed while an object was read, or somebody deleted it."""
+
+
+def open_object(store: LocalStore | S3Store, path: str) -> ObjectFile:
     """The object at ``path``.
 
     Raises:
         FileNotFoundError: there is none.
-        OSError, obstore.exceptions.BaseError: the store cannot be read; also from what is read later.
+        OSError, obstore.exceptions.BaseError: the store cannot be read.
     """
-    return io.BufferedReader(_RawReader(obstore.open_reader(store, path, buffer_size=READ_BYTES)))
+    return ObjectFile(_RawReader(obstore.open_reader(store, path, buffer_size=READ_BYTES)))
+
+
+class ObjectFile(io.BufferedReader):
+    """A file whose reads do not fail: decoders in C lose exceptions on the way, and take them for the end of the file.
+
+    So where the store fails, the file ends, and `check` tells the one end from the other.
+    """
+
+    raw: _RawReader
+
+    def check(self) -> None:
+        """Raises: UnreadableError: what was read is not all there was."""
+        if self.raw.failure is not None:
+            raise UnreadableError(f"the object store failed: {self.raw.failure}") from self.raw.failure
 
 
 class _RawReader(io.RawIOBase):
     """An object as Python's own buffered readers want it."""
 
     def __init__(self, reader: ReadableFile) -> None:
+        self.failure: Exception | None = None
         self._reader = reader
 
     def readable(self) -> bool:
@@ -43,6 +63,12 @@ class _RawReader(io.RawIOBase):
         return self._reader.tell()
 
     def readinto(self, buffer: Any) -> int:
-        data = self._reader.read(len(buffer))
+        if self.failure is not None:
+            return 0
+        try:
+            data = self._reader.read(len(buffer))
+        except (OSError, BaseError) as error:
+            self.failure = error
+            return 0
         buffer[: len(data)] = memoryview(data)
         return len(data)

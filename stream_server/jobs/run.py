@@ -27,6 +27,7 @@ from stream_server.jobs.fetch import fetch
 from stream_server.jobs.job import Failure, Job, Progress
 from stream_server.jobs.ledger import JobLedger, SupersededError
 from stream_server.jobs.object import ObjectStore
+from stream_server.jobs.reader import UnreadableError
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.wording import masked, without_punctuation
 from stream_server.settings import Settings
@@ -73,7 +74,8 @@ class JobRun:
         """Do the job, or as much of it as there is to do. When this returns, the store knows how it ended.
 
         Raises:
-            sqlalchemy.exc.OperationalError: the database is away. Call it again: what was achieved is kept.
+            sqlalchemy.exc.OperationalError, UnreadableError: the database or the object store is away. Call it again:
+                what was achieved is kept.
         """
         job = self._ledger.begin(job_id)
         if job is None:
@@ -93,8 +95,8 @@ class JobRun:
             self._stopping.wait()
             self._end(lambda: self._ledger.hand_back(job))
             logger.info("job handed back", extra=about)
-        except sa.exc.OperationalError:
-            raise  # the database is away: the job is not at fault, and nobody could be told anyway
+        except (sa.exc.OperationalError, UnreadableError):
+            raise  # the database or the object store is away: the job is not at fault
         except Exception as error:
             failure = _failure(error)
             level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
@@ -131,7 +133,10 @@ class JobRun:
         report = _Reports(self, job)
         heard_segments = 0
         with self._objects.open(name) as file:
-            duration = probe(file).duration_sec
+            try:
+                duration = probe(file).duration_sec
+            finally:
+                file.check()
             longest = self._settings.max_audio_seconds
             if duration > longest:
                 raise AudioTooLong(duration, longest)
@@ -162,6 +167,8 @@ class JobRun:
             except (StreamError, EngineLostError):
                 self.check()  # an engine that has failed is not the recording's fault
                 raise
+            finally:
+                file.check()
         return self._worded(transcript, job)
 
     @staticmethod
@@ -238,7 +245,7 @@ def _failure(error: Exception) -> Failure:
         case UnsupportedAudio():
             return Failure(Reason.UNSUPPORTED_FORMAT, str(error))
         case StreamError():
-            return Failure(Reason.INTERNAL, f"the recognizer failed: {error.message}")
+            return Failure(Reason.INTERNAL, "the recognizer failed at this recording; the server's log says why")
         case _:
             return Failure(Reason.INTERNAL, "the server failed at this recording; its log says why")
 

@@ -239,7 +239,8 @@ class Transcriptions:
     async def cancel(self, caller: Caller, job_id: str) -> Job:
         """Raises: JobError: ``NOT_FOUND``; ``CONFLICT`` when it is finished."""
         job = await self.get(caller, job_id)
-        await asyncio.to_thread(self._store.cancel, job)
+        names = await asyncio.to_thread(self._store.cancel, job)
+        await asyncio.to_thread(self.objects.drop, names)
         return await self._get(job_id)
 
     async def delete(self, caller: Caller, job_id: str) -> None:

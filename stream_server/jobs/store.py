@@ -128,8 +128,8 @@ class JobStore:
             row = connection.execute(sa.select(deliveries).where(deliveries.c.job == job)).mappings().first()
         return None if row is None else Delivery(**{name: row[name] for name in Delivery.__slots__})
 
-    def cancel(self, job: Job) -> None:
-        """Cancel a job, or what is unfinished of a batch. A worker notices when it next reports.
+    def cancel(self, job: Job) -> list[str]:
+        """Cancel a job, or what is unfinished of a batch. A worker notices when it next reports. The objects to drop.
 
         Raises:
             JobError: ``CONFLICT``, when it is finished.
@@ -143,9 +143,10 @@ class JobStore:
                 state = connection.scalar(sa.select(jobs.c.state).where(jobs.c.id == job.id))
                 raise JobError(Reason.CONFLICT, f"the job is {state or 'gone'} and cannot be cancelled")
             over = sa.select(jobs.c.id).where(sa.or_(jobs.c.id == job.id, jobs.c.parent == job.id))
-            _waste(connection, objects.c.job.in_(over))
+            names = _waste(connection, objects.c.job.in_(over))
             if job.parent is not None:
                 settle_batch(connection, self._queue, job.parent, now)
+        return names
 
     def delete(self, job: Job) -> list[str]:
         """Remove a job, its result and its files; for a batch, all of them. The objects that are to be dropped."""

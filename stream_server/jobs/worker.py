@@ -114,7 +114,7 @@ class Worker:
                 try:
                     work()
                 except Exception:
-                    logger.exception("the database or this program has failed; trying again")
+                    logger.exception("the database, the object store or this program has failed; trying again")
                     if self._stopping.wait(RETRY_SEC):
                         raise
                 else:

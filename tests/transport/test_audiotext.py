@@ -107,7 +107,7 @@ async def test_a_job_is_cancelled_once(tmp_path: Path) -> None:
     async with serving(tmp_path, recognizer, max_jobs=1) as client:
         jobs = [(await client.post(PATH, data=FORM, files=VOICE)).json() for _ in range(2)]
         async with asyncio.timeout(PATIENCE):
-            while (await client.get(jobs[0]["url"])).json()["status"] == "queued":  # noqa: ASYNC110
+            while (await client.get(jobs[0]["url"])).json()["status"] == "queued":
                 await asyncio.sleep(0.02)
         for job in jobs:
             early = await client.get(f"{job['url']}/result")

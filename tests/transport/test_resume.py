@@ -143,7 +143,7 @@ async def test_a_full_server_lets_those_back_in_who_lost_their_connection() -> N
         caller = await call(server.ws_url, INIT)
         await caller.until("ready")
         await cut(caller)
-        while any(live.is_attached for live in server.service.registry._open()):  # noqa: ASYNC110 - nobody is told
+        while any(live.is_attached for live in server.service.registry._open()):
             await asyncio.sleep(0.01)
         stranger = await call(server.ws_url, INIT)
         assert (await stranger.until("error"))["code"] == "CAPACITY_FULL"
