@@ -25,6 +25,7 @@ from stream_server.transport.answer import (
     result_body,
     result_response,
 )
+from stream_server.transport.callback import CALLBACK_HELP, Callback, callback_of
 from stream_server.transport.dialect import (
     TranscribeCaller,
     dialect_router,
@@ -46,7 +47,7 @@ router = dialect_router(error_response, prefix=PATH, tags=["transcription jobs"]
 class JobForm(TranscriptionForm):
     """The parameters of a job."""
 
-    callback_url: str | None = Field(None, description="Told when the job ends; signed, see the documentation.")
+    callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
 class JobProgress(BaseModel):
@@ -59,14 +60,6 @@ class JobProgress(BaseModel):
 class JobFault(BaseModel):
     code: str
     message: str
-
-
-class JobCallback(BaseModel):
-    """How far the callback is: ``attempts`` made so far."""
-
-    url: str
-    status: Literal["waiting", "pending", "delivered", "failed"]
-    attempts: int
 
 
 class TranscriptionJob(BaseModel):
@@ -84,7 +77,7 @@ class TranscriptionJob(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     error: JobFault | None
-    callback: JobCallback | None
+    callback: Callback | None
     result: VerboseTranscription | MinimalTranscription | str | None
     url: str
 
@@ -142,7 +135,7 @@ async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Res
 
 async def _answer(transcriptions: Transcriptions, job: Job, status: int = 200) -> Response:
     result = (await transcriptions.results([job])).get(job.id) if job.state is JobState.COMPLETED else None
-    callback = await _callback(transcriptions, job)
+    callback = await callback_of(transcriptions, job)
 
     def render() -> Response:
         return json_answer(_described(job, transcriptions.model.name, result, callback), status)
@@ -150,7 +143,7 @@ async def _answer(transcriptions: Transcriptions, job: Job, status: int = 200) -
     return await asyncio.to_thread(render)
 
 
-def _described(job: Job, served: str, result: JobResult | None, callback: JobCallback | None) -> TranscriptionJob:
+def _described(job: Job, served: str, result: JobResult | None, callback: Callback | None) -> TranscriptionJob:
     options, output = job.options, _output(job)
     return TranscriptionJob(
         id=job.id,
@@ -168,15 +161,6 @@ def _described(job: Job, served: str, result: JobResult | None, callback: JobCal
         result=result_body(job, result, output) if result is not None else None,
         url=f"{PATH}/{job.id}",
     )
-
-
-async def _callback(transcriptions: Transcriptions, job: Job) -> JobCallback | None:
-    if job.callback_url is None:
-        return None
-    delivery = await transcriptions.delivery(job)
-    if delivery is None:
-        return JobCallback(url=job.callback_url, status="waiting", attempts=0)
-    return JobCallback(url=delivery.url, status=delivery.state, attempts=delivery.attempts)
 
 
 def _output(job: Job) -> Output:

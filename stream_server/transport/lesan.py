@@ -16,6 +16,7 @@ from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions, 
 from stream_server.jobs.media import probe_media
 from stream_server.jobs.service import MOST_FILES, Transcriptions
 from stream_server.transport import lesan_shape
+from stream_server.transport.callback import CALLBACK_HELP, callback_of
 from stream_server.transport.dialect import (
     TranscribeCaller,
     dialect_router,
@@ -56,6 +57,7 @@ class Order(BaseModel):
     mode: Literal["sync", "async"] = Field(
         "async", description="`sync` waits for the transcript, but not for ever: then the job is still on its way."
     )
+    callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
 class BatchOrder(BaseModel):
@@ -65,6 +67,7 @@ class BatchOrder(BaseModel):
 
     audio_urls: tuple[Address, ...] = Field((), max_length=MOST_FILES)
     language: str = _LANGUAGE
+    callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
 class Inquiry(BaseModel):
@@ -108,13 +111,13 @@ async def create(request: Request, response: Response, caller: TranscribeCaller)
             options,
             surface=SURFACE,
             request_id=request_id_of(request),
+            callback_url=wanted.callback_url,
             urgency=Urgency.WAITING if waits else Urgency.QUEUED,
         )
     if waits:
         job = await while_connected(request, transcriptions.wait(job, transcriptions.settings.sync_timeout))
     response.status_code = 200 if job.is_finished else 202
-    results = await transcriptions.results([job]) if job.state is JobState.COMPLETED else {}
-    return lesan_shape.transcription(job, results.get(job.id))
+    return await _view(transcriptions, job)
 
 
 @router.post(
@@ -137,7 +140,12 @@ async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
         if not sources:
             raise JobError(Reason.MISSING_PARAMETER, "audio_urls or files are missing", parameter="audio_urls")
         batch = await transcriptions.submit_batch(
-            caller, sources, options, surface=SURFACE, request_id=request_id_of(request)
+            caller,
+            sources,
+            options,
+            surface=SURFACE,
+            request_id=request_id_of(request),
+            callback_url=intake.values.callback_url,
         )
     return lesan_shape.new_batch(batch, len(sources))
 
@@ -216,13 +224,17 @@ async def probe(request: Request, caller: TranscribeCaller) -> Media:
 async def _view(transcriptions: Transcriptions, job: Job) -> Transcription:
     if job.kind == "transcription":
         results = await transcriptions.results([job]) if job.state is JobState.COMPLETED else {}
-        return lesan_shape.transcription(job, results.get(job.id))
-    children = await transcriptions.children(job)
-    texts: dict[str, str] = {}
-    for group in _groups([child for child in children if child.state is JobState.COMPLETED]):
-        results = await transcriptions.results(group)
-        texts |= {child: result.transcript.text for child, result in results.items()}
-    return lesan_shape.batch(job, children, texts)
+        view = lesan_shape.transcription(job, results.get(job.id))
+    else:
+        children = await transcriptions.children(job)
+        texts: dict[str, str] = {}
+        for group in _groups([child for child in children if child.state is JobState.COMPLETED]):
+            results = await transcriptions.results(group)
+            texts |= {child: result.transcript.text for child, result in results.items()}
+        view = lesan_shape.batch(job, children, texts)
+    if (callback := await callback_of(transcriptions, job)) is not None:
+        view.callback = callback
+    return view
 
 
 def _groups(jobs: Sequence[Job]) -> list[Sequence[Job]]:

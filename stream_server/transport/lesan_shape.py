@@ -17,6 +17,7 @@ from stream_protocol.transcript import Transcript
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.job import Failure, Job, JobState
 from stream_server.jobs.result import JobResult
+from stream_server.transport.callback import Callback
 from stream_server.transport.dialect import json_answer, request_id_of
 
 PREFIX: Final = "/v1/transcriptions"
@@ -92,6 +93,7 @@ class Transcription(BaseModel):
     audio_url: None = None
     audio_download_url: Annotated[None, Field(description="Present for batches.")] = None
     url: str
+    callback: Annotated[Callback | None, Field(description="Present where a `callback_url` was given.")] = None
 
 
 class TranscriptionPage(BaseModel):

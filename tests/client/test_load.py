@@ -45,7 +45,7 @@ async def test_streams_are_measured_and_failures_counted(tmp_path: Path) -> None
     server = ScriptedServer((None, None, 3))
     async with listening(server) as port:
         result = await run_load(
-            f"ws://127.0.0.1:{port}/ws", 3, 2.0, [write_wav(tmp_path / "a.wav", 0.5)], speed=40, init={"words": False}
+            f"ws://127.0.0.1:{port}/ws", 3, 2.0, [write_wav(tmp_path / "a.wav", 0.5)], speed=10, init={"words": False}
         )
     assert result.errors == {"CONNECTION_LOST": 1}
     assert all(init["words"] is False and init["dtype"] == "int16" for init in server.inits)

@@ -179,13 +179,14 @@ async def test_a_callback_and_what_the_job_says_of_it(tmp_path: Path) -> None:
         async with serving(tmp_path, allowed_hosts=("127.0.0.0/8",)) as client:
             form = FORM | {"callback_url": f"{web.url}/hook"}
             job = (await client.post(PATH, data=form, files=VOICE)).json()
-            assert job["callback"] == {"url": f"{web.url}/hook", "status": "waiting", "attempts": 0}
+            waiting = {"url": f"{web.url}/hook", "status": "waiting", "attempts": 0}
+            assert job["callback"] == waiting | {"last_status": None, "last_error": None}
             await asyncio.to_thread(web.wait_for, lambda callbacks: len(callbacks) == 1)
             async with asyncio.timeout(PATIENCE):
                 told = job["callback"]
                 while told["status"] != "delivered":
                     told = (await client.get(job["url"])).json()["callback"]
-    assert told["attempts"] == 1
+    assert (told["attempts"], told["last_status"], told["last_error"]) == (1, 200, None)
     (callback,) = web.callbacks
     assert (callback.path, callback.values["job_id"]) == ("/hook", job["id"])
 

@@ -142,6 +142,19 @@ def test_progress_while_it_is_processed(client: httpx2.Client, recognizer: FakeR
     assert finished(client, job)["progress"] is None
 
 
+def test_a_callback_that_is_refused_is_seen_in_the_job(client: httpx2.Client, web: Receiver) -> None:
+    web.answer = lambda callback: 410
+    try:
+        job = submit(client, callback_url=f"{web.url}/gone")
+        assert job["callback"]["status"] == "waiting"
+        while (told := client.get(job["url"]).json()["callback"])["status"] != "failed":
+            time.sleep(0.05)
+    finally:
+        web.answer = lambda callback: 200
+    assert (told["attempts"], told["last_status"]) == (1, 410)
+    assert "410" in told["last_error"]
+
+
 def test_the_list_goes_back_page_by_page(stranger: httpx2.Client) -> None:
     made = [finished(stranger, submit(stranger)["id"])["id"] for _ in range(3)]
     first = stranger.get(JOBS, params={"limit": 2}).json()
