@@ -16,6 +16,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_protocol.errors import ErrorCode, ServerError, StreamError
@@ -46,6 +47,7 @@ from stream_server.transport import (
     websocket,
 )
 from stream_server.transport.detection import Detector
+from stream_server.transport.document import DESCRIPTION, SERVERS, TAGS, operation_id
 from stream_server.transport.protocol import StreamProtocol
 from stream_server.transport.registry import Registry
 from stream_server.transport.service import Service
@@ -56,8 +58,6 @@ SIGNAL_INTERVAL = 0.1
 """Seconds between two looks, during a drain, at whether a second signal has come."""
 
 ROUTES: Final = (http, websocket, token, openai, shunyalabs, audiotext, lesan, lightning, luxasr, upload)
-
-DESCRIPTION = "Live speech recognition. The WebSocket protocol of `/ws` is described by protocol/asyncapi.yaml."
 
 
 def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
@@ -123,10 +123,20 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             if database is not None:
                 database.dispose()
 
-    app = FastAPI(title="Stream Server", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Stream Server",
+        version=__version__,
+        description=DESCRIPTION,
+        servers=SERVERS,
+        openapi_tags=TAGS,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,  # a redirect loses the body of an upload
+        lifespan=lifespan,
+    )
     for routes in ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(StreamError, _error_response)
+    app.add_exception_handler(HTTPException, http.no_route)
     app.add_middleware(_RequestId)
     return app
 

@@ -17,6 +17,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.connections = Gauge("stream_server_connections", "Open WebSocket connections", registry=self.registry)
         self.sessions = Gauge("stream_server_sessions", "Sessions, detached ones included", registry=self.registry)
+        self.jobs = Gauge("stream_server_jobs", "Unfinished jobs, by state", ["state"], registry=self.registry)
         self.registry.register(_EngineCollector(engine))
 
     def render(self) -> bytes:

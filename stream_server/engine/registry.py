@@ -14,6 +14,7 @@ from stream_server.engine.device import DeviceError, require_gpu_extra, resolve_
 from stream_server.engine.fastconformer.configuration import ARCHITECTURES
 from stream_server.engine.fastconformer.settings import FastConformerSettings
 from stream_server.engine.hub import CheckpointError, find_checkpoint, is_folder
+from stream_server.engine.memory import release_memory
 from stream_server.engine.moonshine.asset import find_assets
 from stream_server.engine.moonshine.recognizer import MoonshineRecognizer, MoonshineSettings
 from stream_server.engine.recognizer import DeviceLostError, DeviceMemoryError, Recognizer
@@ -83,11 +84,13 @@ def load_recognizer(name: str, settings: RecognizerSettings) -> Recognizer:
     """
     device = resolve_device(settings.device)
     try:
-        return _load(name, device, settings)
+        recognizer = _load(name, device, settings)
     except DeviceMemoryError as error:
         raise DeviceError(f"{device} has no room for {name}: {error}") from error
     except DeviceLostError as error:
         raise DeviceError(f"{device} failed while {name} was loaded: {error}") from error
+    release_memory()
+    return recognizer
 
 
 def _load(name: str, device: str, settings: RecognizerSettings) -> Recognizer:

@@ -21,6 +21,7 @@ from stream_protocol.transcript import Segment, Transcript
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio
 from stream_server.audio.file import probe
 from stream_server.engine.engine import Engine
+from stream_server.engine.memory import release_memory
 from stream_server.engine.work import EngineLostError
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import fetch
@@ -85,6 +86,7 @@ class JobRun:
         try:
             result = self._do(job)
             self._objects.drop(self._ledger.complete(job, result))
+            release_memory()
             seconds = round(time.monotonic() - started, 3)
             logger.info("job completed", extra=about | {"seconds": seconds, "audio_ms": result.transcript.duration_ms})
         except SupersededError:

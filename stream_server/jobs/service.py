@@ -251,6 +251,10 @@ class Transcriptions:
         """
         await self.discard(await self.get(caller, job_id))
 
+    async def unfinished(self) -> dict[JobState, int]:
+        """How many jobs wait, and how many are worked on, of all callers."""
+        return await asyncio.to_thread(self._store.unfinished)
+
     async def delivery(self, job: Job) -> Delivery | None:
         """How far the callback of the job is."""
         return await asyncio.to_thread(self._store.delivery, job.id)

@@ -103,6 +103,15 @@ class JobStore:
             found = connection.execute(sa.select(jobs.c.id, jobs.c.state, jobs.c.progress).where(jobs.c.id.in_(wanted)))
             return {row.id: Standing(JobState(row.state), progress_from(row.progress)) for row in found}
 
+    def unfinished(self) -> dict[JobState, int]:
+        """How many jobs wait, and how many are worked on."""
+        states = (JobState.QUEUED, JobState.PROCESSING)
+        counted = sa.select(jobs.c.state, sa.func.count()).where(jobs.c.state.in_(states), jobs.c.kind != "batch")
+        with self._engine.connect() as connection:
+            rows = connection.execute(counted.group_by(jobs.c.state)).all()
+            found: dict[str, int] = {row[0]: row[1] for row in rows}
+        return {state: found.get(state, 0) for state in states}
+
     def results(self, wanted: Collection[str]) -> dict[str, JobResult]:
         """The results of those of these jobs that are completed."""
         query = (

@@ -34,6 +34,7 @@ from stream_server.transport.dialect import (
     responses,
     transcriptions_of,
 )
+from stream_server.transport.document import JobId, links
 from stream_server.transport.intake import form_body, take_in
 from stream_server.transport.openai import ANSWER
 from stream_server.transport.parameter import TranscriptionForm
@@ -41,7 +42,7 @@ from stream_server.transport.parameter import TranscriptionForm
 SURFACE: Final = "audiotext"
 PATH: Final = "/v1/transcription-jobs"
 
-router = dialect_router(error_response, prefix=PATH, tags=["transcription jobs"])
+router = dialect_router(error_response, prefix=PATH, tags=["audiotext"])
 
 
 class JobForm(TranscriptionForm):
@@ -82,14 +83,19 @@ class TranscriptionJob(BaseModel):
     url: str
 
 
-def _described_as(status: int, description: str) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": TranscriptionJob, "description": description}}
+def _job(description: str) -> dict[str, Any]:
+    return {"model": TranscriptionJob, "description": description}
+
+
+_FOLLOWING: Final = links("audiotext_read", "audiotext_read_result", "audiotext_cancel")
 
 
 @router.post(
     "",
+    summary="Make a job",
     status_code=202,
-    responses=_described_as(202, "The job is taken in and will end, whatever happens.") | responses(ErrorBody, 413),
+    responses=responses(ErrorBody, 413)
+    | {202: _job("The job is taken in and will end, whatever happens.") | _FOLLOWING},
     openapi_extra=form_body(JobForm, json=True),
 )
 async def create(request: Request, caller: TranscribeCaller) -> Response:
@@ -112,22 +118,28 @@ async def create(request: Request, caller: TranscribeCaller) -> Response:
     return response
 
 
-@router.get("/{job_id}", responses=_described_as(200, "The job as it stands.") | responses(ErrorBody, 404))
-async def read(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+@router.get(
+    "/{job_id}", summary="Read a job", responses=responses(ErrorBody, 404) | {200: _job("The job as it stands.")}
+)
+async def read(request: Request, caller: TranscribeCaller, job_id: JobId) -> Response:
     """How far a job is; its result, once it is completed."""
     transcriptions = transcriptions_of(request)
     return await _answer(transcriptions, await transcriptions.get(caller, job_id))
 
 
-@router.get("/{job_id}/result", responses=ANSWER | responses(ErrorBody, 404, 409, 413, 504))
-async def read_result(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+@router.get("/{job_id}/result", summary="Read a result", responses=ANSWER | responses(ErrorBody, 404, 409, 413, 504))
+async def read_result(request: Request, caller: TranscribeCaller, job_id: JobId) -> Response:
     """The result alone, in the `response_format` of the job; 409 while there is none, or why the job has failed."""
     job, result = await transcriptions_of(request).result(caller, job_id)
     return await asyncio.to_thread(result_response, job, result, _output(job))
 
 
-@router.post("/{job_id}/cancel", responses=_described_as(200, "The job as it stands.") | responses(ErrorBody, 404, 409))
-async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    responses=responses(ErrorBody, 404, 409) | {200: _job("The job, which is cancelled.")},
+)
+async def cancel(request: Request, caller: TranscribeCaller, job_id: JobId) -> Response:
     """Cancel a job that is not finished; 409 for one that is."""
     transcriptions = transcriptions_of(request)
     return await _answer(transcriptions, await transcriptions.cancel(caller, job_id))

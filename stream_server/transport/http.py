@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from stream_server.auth import Caller, key_of_header
 from stream_server.transport.service import Service
@@ -34,6 +37,40 @@ async def require_key(request: Request, service: Served, _: Credentials) -> Call
     return await service.keys.authenticate(key_of_header(request.headers.get("authorization")))
 
 
+class Problem(BaseModel):
+    """``code`` is for programs, ``message`` for people."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """An error, in the shape of our own routes."""
+
+    error: Problem
+
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": ErrorBody, "description": "The API key is missing, wrong or revoked."},
+    503: {"model": ErrorBody, "description": "Keys cannot be checked at the moment; see `Retry-After`."},
+}
+
+
+async def no_route(request: Request, error: Exception) -> Response:
+    """What is answered where there is no such path, or where it does not take the method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        # The framework names the methods of one route only, and a path may have several.
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+        methods = sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
+        problem = Problem(code="METHOD_NOT_ALLOWED", message=f"this takes {', '.join(methods)} only")
+        headers = {"Allow": ", ".join(methods)}
+    else:
+        problem = Problem(code="NOT_FOUND", message="there is nothing here; /docs lists what there is")
+        headers = {}
+    return JSONResponse(ErrorBody(error=problem).model_dump(), error.status_code, headers)
+
+
 class Health(BaseModel):
     status: str
 
@@ -59,13 +96,19 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-@router.get("/healthz", tags=["operations"])
+@router.get("/healthz", tags=["Operations"], summary="Liveness", response_description="It does.")
 async def healthz() -> Health:
     """The process runs and its event loop turns."""
     return Health(status="ok")
 
 
-@router.get("/readyz", tags=["operations"], responses={503: {"model": Readiness, "description": "send nobody here"}})
+@router.get(
+    "/readyz",
+    tags=["Operations"],
+    summary="Readiness",
+    response_description="New sessions are taken.",
+    responses={503: {"model": Readiness, "description": "Send nobody here; `status` says why."}},
+)
 async def readyz(service: Served, response: Response) -> Readiness:
     """Whether new sessions may come: the model is loaded, the engine runs, the server is not draining."""
     status = "ready"
@@ -79,7 +122,14 @@ async def readyz(service: Served, response: Response) -> Readiness:
     return Readiness(status=status, sessions=service.limit.taken, max_sessions=service.limit.most)
 
 
-@router.get("/v1/models", tags=["models"], dependencies=[Depends(require_key)])
+@router.get(
+    "/v1/models",
+    tags=["Models"],
+    summary="List the models",
+    dependencies=[Depends(require_key)],
+    response_description="The model that the server has loaded.",
+    responses=_REFUSALS,
+)
 async def models(service: Served) -> ModelList:
     """The models that are served."""
     info = service.engine.info
@@ -87,8 +137,18 @@ async def models(service: Served) -> ModelList:
     return ModelList(data=[card])
 
 
-@router.get("/metrics", tags=["operations"], response_class=Response)
+@router.get(
+    "/metrics",
+    tags=["Operations"],
+    summary="Metrics",
+    response_class=Response,
+    response_description="Prometheus' text format.",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(service: Served) -> Response:
     """Prometheus metrics."""
     service.metrics.sessions.set(service.limit.taken)
+    if service.transcriptions is not None:
+        for state, count in (await service.transcriptions.unfinished()).items():
+            service.metrics.jobs.labels(state).set(count)
     return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

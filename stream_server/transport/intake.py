@@ -115,21 +115,35 @@ def form_body(
     """What `take_in` reads with these arguments, for ``openapi_extra`` of a route. ``json``: that too is offered."""
     schema = _inlined(model.model_json_schema())
     schema.pop("title", None)
-    binary = {"type": "string", "format": "binary"}
+    about = schema.pop("description", "").replace("``", "`")
+    binary = {"type": "string", "format": "binary", "description": "A recording in any supported format."}
     if raw:
         query = [
-            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": field}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in schema.get("required", ()),
+                "description": field.pop("description", ""),
+                "schema": field,
+            }
             for name, field in schema["properties"].items()
         ]
-        header = {"name": "X-Filename", "in": "header", "required": False, "schema": {"type": "string"}}
+        header = {
+            "name": "X-Filename",
+            "in": "header",
+            "required": False,
+            "description": "What the file is called, percent-encoded; for display only.",
+            "schema": {"type": "string"},
+        }
         content = {"application/octet-stream": {"schema": binary}, "audio/*": {"schema": binary}}
-        return {"parameters": [*query, header], "requestBody": {"required": True, "content": content}}
+        body = {"required": True, "description": "The recording, in any supported format.", "content": content}
+        return {"parameters": [*query, header], "requestBody": body}
     file: dict[str, Any] = binary if most == 1 else {"type": "array", "items": binary, "maxItems": most}
     form = schema | {"properties": dict.fromkeys(files, file) | schema["properties"]}
     content = {FORM: {"schema": form}}
     if json:
         content[JSON] = {"schema": schema}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "description": about, "content": content}}
 
 
 class _Reader(Generic[M]):

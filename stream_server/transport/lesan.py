@@ -25,6 +25,7 @@ from stream_server.transport.dialect import (
     transcriptions_of,
     while_connected,
 )
+from stream_server.transport.document import JobId, links
 from stream_server.transport.intake import Upload, form_body, take_in
 from stream_server.transport.lesan_shape import (
     PREFIX,
@@ -88,16 +89,22 @@ class Media(BaseModel):
 router = dialect_router(error_response, tags=["Lesan"])
 
 
+_FOLLOWING: Final = links("lesan_get", "lesan_cancel", "lesan_delete")
+
+
 @router.post(
     PREFIX,
+    summary="Transcribe a recording",
     response_model=Transcription,
     response_model_exclude_unset=True,
+    response_description="The job is finished, as far as `mode=sync` waits.",
     responses=responses(ErrorBody, 404, 413)
-    | {202: {"model": Transcription, "description": "The job is on its way; ask for it at `url`."}},
+    | {200: _FOLLOWING}
+    | {202: {"model": Transcription, "description": "The job is on its way; ask for it at `url`."} | _FOLLOWING},
     openapi_extra=form_body(Order, json=True),
 )
 async def create(request: Request, response: Response, caller: TranscribeCaller) -> Any:
-    """Transcribe a recording."""
+    """Transcribe a file, or what is at an address, as a job that can be asked for later."""
     transcriptions = transcriptions_of(request)
     async with take_in(request, Order, caller=caller) as intake:
         wanted = intake.values
@@ -122,10 +129,12 @@ async def create(request: Request, response: Response, caller: TranscribeCaller)
 
 @router.post(
     f"{PREFIX}/batch",
+    summary="Transcribe several recordings",
     status_code=202,
     response_model=Transcription,
     response_model_exclude_unset=True,
-    responses=responses(ErrorBody, 404, 413),
+    response_description="The batch is on its way; ask for it at `url`.",
+    responses=responses(ErrorBody, 404, 413) | {202: _FOLLOWING},
     openapi_extra=form_body(BatchOrder, files=("files",), most=MOST_FILES, json=True),
 )
 async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
@@ -150,11 +159,18 @@ async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
     return lesan_shape.new_batch(batch, len(sources))
 
 
-@router.get(PREFIX, response_model=TranscriptionPage, response_model_exclude_unset=True, responses=responses(ErrorBody))
+@router.get(
+    PREFIX,
+    summary="List jobs",
+    response_model=TranscriptionPage,
+    response_model_exclude_unset=True,
+    response_description="Newest first.",
+    responses=responses(ErrorBody),
+)
 async def list_jobs(
     request: Request,
     caller: TranscribeCaller,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs of one page.")] = 20,
     status_filter: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> Any:
@@ -174,11 +190,13 @@ async def list_jobs(
 
 @router.get(
     f"{PREFIX}/{{job_id}}",
+    summary="Read a job",
     response_model=Transcription,
     response_model_exclude_unset=True,
+    response_description="The job as it stands.",
     responses=responses(ErrorBody, 404),
 )
-async def get(request: Request, caller: TranscribeCaller, job_id: str) -> Any:
+async def get(request: Request, caller: TranscribeCaller, job_id: JobId) -> Any:
     """A job as it stands, or a batch with its files."""
     transcriptions = transcriptions_of(request)
     return await _view(transcriptions, await transcriptions.get(caller, job_id))
@@ -186,25 +204,36 @@ async def get(request: Request, caller: TranscribeCaller, job_id: str) -> Any:
 
 @router.post(
     f"{PREFIX}/{{job_id}}/cancel",
+    summary="Cancel a job",
     response_model=Transcription,
     response_model_exclude_unset=True,
+    response_description="The job, which is cancelled.",
     responses=responses(ErrorBody, 404, 409),
 )
-async def cancel(request: Request, caller: TranscribeCaller, job_id: str) -> Any:
+async def cancel(request: Request, caller: TranscribeCaller, job_id: JobId) -> Any:
     """Stop a job that is queued or processed; of a batch, what is unfinished."""
     transcriptions = transcriptions_of(request)
     return await _view(transcriptions, await transcriptions.cancel(caller, job_id))
 
 
-@router.delete(f"{PREFIX}/{{job_id}}", responses=responses(ErrorBody, 404))
-async def delete(request: Request, caller: TranscribeCaller, job_id: str) -> Deletion:
+@router.delete(
+    f"{PREFIX}/{{job_id}}",
+    summary="Delete a job",
+    response_description="It is gone.",
+    responses=responses(ErrorBody, 404),
+)
+async def delete(request: Request, caller: TranscribeCaller, job_id: JobId) -> Deletion:
     """Remove a job and its result for good; one that is not finished is stopped."""
     await transcriptions_of(request).delete(caller, job_id)
     return Deletion(id=job_id)
 
 
 @router.post(
-    "/v1/media/probe", responses=responses(ErrorBody, 404, 413), openapi_extra=form_body(Inquiry, files=(), json=True)
+    "/v1/media/probe",
+    summary="Probe a recording",
+    response_description="What it tells.",
+    responses=responses(ErrorBody, 404, 413),
+    openapi_extra=form_body(Inquiry, files=(), json=True),
 )
 async def probe(request: Request, caller: TranscribeCaller) -> Media:
     """What is known of a recording, without downloading it."""

@@ -129,6 +129,8 @@ router = dialect_router(error_response, tags=["Lightning"])
 
 @router.post(
     "/v1/listen",
+    summary="Transcribe, or have it called back",
+    response_description="The transcript; with `callback_url` the id of the job.",
     response_model=Transcription | Acceptance,
     response_model_exclude_unset=True,
     responses=responses(Problem, 404, 409, 504),

@@ -25,6 +25,7 @@ from stream_server.transport.dialect import (
     responses,
     transcriptions_of,
 )
+from stream_server.transport.document import JobId, links
 from stream_server.transport.intake import form_body, take_in
 
 SURFACE: Final = "luxasr"
@@ -53,7 +54,7 @@ class Asr(BaseModel):
         None, description="Tell speakers apart. Not given: where the server can, except for `srt`."
     )
     outfmt: Format = Field("colored_text", description="How the result is written.")
-    beam_size: int = Field(1, ge=1, le=100)
+    beam_size: int = Field(1, ge=1, le=100, description="1: decoding is greedy here.")
     min_silence_duration_ms: int | None = Field(None, ge=100, le=10_000, description="The pause that ends a segment.")
     maxlen: int | None = Field(None, ge=10, le=200, description="Characters to a line of `srt`.")
 
@@ -130,36 +131,62 @@ _QUESTION: Final = responses(Problem, 404)
 _OUTCOME: Final = responses(Problem, 404, 409)
 
 
-@router.post("/asr2", status_code=202, responses=_SUBMISSION, openapi_extra=form_body(Asr, files=(), raw=True))
+@router.post(
+    "/asr2",
+    summary="Submit a transcription",
+    status_code=202,
+    response_description="The job is queued.",
+    responses=_SUBMISSION | {202: links("luxasr_asr_status", "luxasr_asr_result", job_id="job_id")},
+    openapi_extra=form_body(Asr, files=(), raw=True),
+)
 async def submit_asr(request: Request, caller: TranscribeCaller) -> Acceptance:
     """Queue the transcription of the audio that is the body; its file name may be in `X-Filename`."""
     return await _submit(request, caller, Asr)
 
 
 @router.post(
-    "/translate", status_code=202, responses=_SUBMISSION, openapi_extra=form_body(Translation, files=(), raw=True)
+    "/translate",
+    summary="Submit a translation",
+    status_code=202,
+    response_description="The job is queued.",
+    responses=_SUBMISSION | {202: links("luxasr_translation_status", "luxasr_translation_result", job_id="job_id")},
+    openapi_extra=form_body(Translation, files=(), raw=True),
 )
 async def submit_translation(request: Request, caller: TranscribeCaller) -> Acceptance:
     """Queue the transcription of the audio that is the body, and the translation of its text."""
     return await _submit(request, caller, Translation)
 
 
-@router.get("/v3/asr/jobs/{job_id}", responses=_QUESTION)
-async def asr_status(request: Request, caller: TranscribeCaller, job_id: str) -> Status:
+@router.get(
+    "/v3/asr/jobs/{job_id}",
+    summary="Read the status of a transcription",
+    response_description="The job as it stands.",
+    responses=_QUESTION,
+)
+async def asr_status(request: Request, caller: TranscribeCaller, job_id: JobId) -> Status:
     """How far a transcription is."""
     return _status(await _job(request, caller, job_id, translates=False))
 
 
-@router.get("/v3/translate/jobs/{job_id}", responses=_QUESTION)
-async def translation_status(request: Request, caller: TranscribeCaller, job_id: str) -> Status:
+@router.get(
+    "/v3/translate/jobs/{job_id}",
+    summary="Read the status of a translation",
+    response_description="The job as it stands.",
+    responses=_QUESTION,
+)
+async def translation_status(request: Request, caller: TranscribeCaller, job_id: JobId) -> Status:
     """How far a translation is."""
     return _status(await _job(request, caller, job_id, translates=True))
 
 
 @router.get(
-    "/v3/asr/jobs/{job_id}/result", response_class=Response, responses=_OUTCOME | {200: {"content": _result_content()}}
+    "/v3/asr/jobs/{job_id}/result",
+    summary="Read a transcript",
+    response_class=Response,
+    response_description="The transcript, in the format of the job.",
+    responses=_OUTCOME | {200: {"content": _result_content()}},
 )
-async def asr_result(request: Request, caller: TranscribeCaller, job_id: str) -> Response:
+async def asr_result(request: Request, caller: TranscribeCaller, job_id: JobId) -> Response:
     """The transcript, in the format that was asked for when the job was made."""
     await _job(request, caller, job_id, translates=False)
     job, result = await transcriptions_of(request).result(caller, job_id)
@@ -167,8 +194,13 @@ async def asr_result(request: Request, caller: TranscribeCaller, job_id: str) ->
     return Response(text, media_type=MEDIA_TYPES[job.options.output])
 
 
-@router.get("/v3/translate/jobs/{job_id}/result", responses=_OUTCOME)
-async def translation_result(request: Request, caller: TranscribeCaller, job_id: str) -> dict[str, str]:
+@router.get(
+    "/v3/translate/jobs/{job_id}/result",
+    summary="Read translations",
+    response_description="Texts by the names of their languages.",
+    responses=_OUTCOME,
+)
+async def translation_result(request: Request, caller: TranscribeCaller, job_id: JobId) -> dict[str, str]:
     """By the English name of each language, the text in the format that was asked for when the job was made."""
     await _job(request, caller, job_id, translates=True)
     job, result = await transcriptions_of(request).result(caller, job_id)

@@ -34,22 +34,43 @@ from stream_server.transport.parameter import TranscriptionForm
 
 SURFACE: Final = "openai"
 
-router = dialect_router(error_response, tags=["transcription"])
+router = dialect_router(error_response, tags=["OpenAI"])
 
-_FILES: Final = ("text/plain", *(MEDIA_TYPES[name].partition(";")[0] for name in ("srt", "vtt")), "text/event-stream")
+_FILES: Final = {
+    media_type: {"schema": {"type": "string"}}
+    for media_type in ("text/plain", *(MEDIA_TYPES[name].partition(";")[0] for name in ("srt", "vtt")))
+}
+_EVENTS: Final = {
+    "schema": {
+        "type": "string",
+        "description": "The data of every event is a JSON object with a `type`: `transcript.text.delta` for new text, "
+        "`transcript.text.segment` for a segment with its times (with `verbose_json`), at last `transcript.text.done` "
+        "with the whole text. What goes wrong on the way is an event `error` with the body that errors have.",
+        "example": 'data: {"type":"transcript.text.delta","delta":"Hello."}\n\n'
+        'data: {"type":"transcript.text.done","text":"Hello."}\n\n',
+    }
+}
 
 ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": VerboseTranscription | MinimalTranscription,
+        "description": "The transcript, in the format asked for.",
+        "content": _FILES,
+    }
+}
+_LIVE_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
+    200: ANSWER[200]
+    | {
         "description": "The transcript, in the format asked for; with `stream=true` as server-sent events.",
-        "content": {media_type: {"schema": {"type": "string"}} for media_type in _FILES},
+        "content": _FILES | {"text/event-stream": _EVENTS},
     }
 }
 
 
 @router.post(
     "/v1/audio/transcriptions",
-    responses=ANSWER | responses(ErrorBody, 409, 413, 504),
+    summary="Transcribe",
+    responses=_LIVE_ANSWER | responses(ErrorBody, 409, 413, 504),
     openapi_extra=form_body(TranscriptionForm, json=True),
 )
 async def transcribe(request: Request, caller: TranscribeCaller) -> Response:

@@ -75,21 +75,23 @@ class TranscriptionForm(BaseModel):
     chunking_strategy: Annotated[Literal["auto"] | DetectorChunking | None, BeforeValidator(_decoded)] = Field(
         None, description="`auto`, or `server_vad` with the pause that ends a segment."
     )
-    known_speaker_names: Phrases = ()
-    known_speaker_references: tuple[str, ...] = ()
+    known_speaker_names: Phrases = Field((), description="Not available.")
+    known_speaker_references: tuple[str, ...] = Field((), description="Not available.")
     output_script: str = Field("auto", max_length=35, description="The script of the language, or `auto`.")
-    enable_diarization: bool = False
-    enable_speaker_identification: bool = False
-    enable_emotion_diarization: bool = False
+    enable_diarization: bool = Field(False, description="Tell speakers apart; not available yet.")
+    enable_speaker_identification: bool = Field(False, description="Name speakers; not available yet.")
+    enable_emotion_diarization: bool = Field(False, description="Not available.")
     project: str = Field("", max_length=200, description="Whose speakers to look among.")
-    enable_intent_detection: bool = False
-    intent_choices: Phrases = ()
-    enable_summarization: bool = False
+    enable_intent_detection: bool = Field(False, description="What the speaker wants; needs a language model.")
+    intent_choices: Phrases = Field((), description="Among what the intent is chosen; anything, if not given.")
+    enable_summarization: bool = Field(False, description="A summary; needs a language model.")
     summary_max_length: int = Field(SUMMARY_WORDS, ge=1, le=10_000, description="Words.")
-    enable_sentiment_analysis: bool = False
-    enable_keyterm_normalization: bool = False
+    enable_sentiment_analysis: bool = Field(False, description="How it is said; needs a language model.")
+    enable_keyterm_normalization: bool = Field(
+        False, description="Text in which names and terms are written in one way; needs a language model."
+    )
     keyterm_keywords: Phrases = Field((), description="How names and terms are to be written.")
-    enable_profanity_hashing: bool = False
+    enable_profanity_hashing: bool = Field(False, description="Mask bad words by asterisks.")
     hash_keywords: Phrases = Field((), description="Words to mask, in place of the server's list.")
     output_language: str = Field("", max_length=35, description="Language to translate to.")
 

@@ -38,7 +38,7 @@ def _shape(error: JobError, request: Request) -> Response:
     return json_answer(Detail(detail=error.message, request_id=request_id_of(request)), STATUS[error.reason])
 
 
-router = dialect_router(_shape, tags=["shunyalabs"])
+router = dialect_router(_shape, tags=["Shunyalabs"])
 
 
 class HealthReport(BaseModel):
@@ -64,8 +64,8 @@ class LanguageList(BaseModel):
     scripts: dict[str, str]
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Project = Annotated[str | None, Field(max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, description="What the speaker is called.")]
+Project = Annotated[str | None, Field(max_length=200, description="Whose speakers are meant.")]
 
 
 class ProjectForm(BaseModel):
@@ -82,7 +82,7 @@ class SpeakerForm(ProjectForm):
     name: Name
 
 
-@router.get("/health")
+@router.get("/health", summary="Health", response_description="How it is, whatever that is.")
 async def health(request: Request) -> HealthReport:
     """Whether recordings and live callers are served. Needs no key."""
     service = service_of(request)
@@ -101,7 +101,12 @@ async def health(request: Request) -> HealthReport:
     return HealthReport(status="ok" if engine == "ready" and auth != "unavailable" else "degraded", services=services)
 
 
-@router.get("/languages", responses=responses(Detail))
+@router.get(
+    "/languages",
+    summary="List the languages",
+    response_description="The languages of the model.",
+    responses=responses(Detail),
+)
 async def languages(request: Request, _: TranscribeCaller) -> LanguageList:
     """What the loaded model speaks, with the scripts of its text."""
     spoken = []
@@ -121,7 +126,7 @@ _SPEAKERS: Final[dict[str, Any]] = {
 }
 
 
-@router.post("/v1/speakers/register", openapi_extra=form_body(SpeakerForm), **_SPEAKERS)
+@router.post("/v1/speakers/register", summary="Register a speaker", openapi_extra=form_body(SpeakerForm), **_SPEAKERS)
 async def register(request: Request, caller: TranscribeCaller) -> Response:
     """Make a speaker known by a recording. Not available in this version."""
     transcriptions_of(request)
@@ -130,13 +135,13 @@ async def register(request: Request, caller: TranscribeCaller) -> Response:
         raise _no_speakers()
 
 
-@router.get("/v1/speakers/list", **_SPEAKERS)
+@router.get("/v1/speakers/list", summary="List the speakers", **_SPEAKERS)
 async def list_speakers(_: TranscribeCaller, project: Annotated[Project, Query()] = None) -> Response:
     """The speakers of a project. Not available in this version."""
     raise _no_speakers()
 
 
-@router.post("/v1/speakers/identify", openapi_extra=form_body(ProjectForm), **_SPEAKERS)
+@router.post("/v1/speakers/identify", summary="Identify a speaker", openapi_extra=form_body(ProjectForm), **_SPEAKERS)
 async def identify(request: Request, caller: TranscribeCaller) -> Response:
     """Who speaks in a recording. Not available in this version."""
     transcriptions_of(request)
@@ -145,7 +150,9 @@ async def identify(request: Request, caller: TranscribeCaller) -> Response:
         raise _no_speakers()
 
 
-@router.delete("/v1/speakers/delete", openapi_extra=form_body(SpeakerForm, files=()), **_SPEAKERS)
+@router.delete(
+    "/v1/speakers/delete", summary="Delete a speaker", openapi_extra=form_body(SpeakerForm, files=()), **_SPEAKERS
+)
 async def delete(request: Request, caller: TranscribeCaller) -> Response:
     """Forget a speaker. Not available in this version."""
     async with take_in(request, SpeakerForm, caller=caller, files=()):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stream_server.auth import Caller, Scope
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.transport.dialect import dialect_router, responses
-from stream_server.transport.http import Served, require_key
+from stream_server.transport.http import ErrorBody, Served, require_key
 
 MAX_BODY: Final = 4096
 """Bytes of a request. It is read here, behind the key: FastAPI would read any length of it before."""
@@ -37,15 +37,6 @@ class Token(BaseModel):
     expires_at: int
 
 
-class Problem(BaseModel):
-    code: str
-    message: str
-
-
-class ErrorBody(BaseModel):
-    error: Problem
-
-
 def error_response(error: JobError, _: Request) -> Response:
     """An error in the shape of our own routes."""
     return JSONResponse({"error": {"code": error.reason, "message": error.message}}, STATUS[error.reason])
@@ -66,13 +57,20 @@ async def _key_holder(request: Request, service: Served, caller: Annotated[Calle
     return caller
 
 
-router = dialect_router(error_response, tags=["keys"])
+router = dialect_router(error_response, tags=["Keys"])
 
 
 @router.post(
     "/v1/tokens",
+    summary="Make a token",
+    response_description="The token, which is shown once.",
     responses=responses(ErrorBody, 409, 413),
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": TokenRequest.model_json_schema()}}}},
+    openapi_extra={
+        "requestBody": {
+            "description": "What the token is to be good for; without a body, what tokens are good for by default.",
+            "content": {"application/json": {"schema": TokenRequest.model_json_schema()}},
+        }
+    },
 )
 async def make_token(request: Request, service: Served, caller: Annotated[Caller, Depends(_key_holder)]) -> Token:
     """A token that a page may open live sessions with, as `?token=` of the WebSocket, without knowing the key.

@@ -41,7 +41,12 @@ class UploadedFile(BaseModel):
 router = dialect_router(error_response, tags=["Lesan"])
 
 
-@router.get("/v1/uploads/signed-url", responses=responses(ErrorBody))
+@router.get(
+    "/v1/uploads/signed-url",
+    summary="Sign an upload",
+    response_description="Where to upload to, and what to call the file then.",
+    responses=responses(ErrorBody),
+)
 async def signed_url(
     request: Request,
     caller: TranscribeCaller,
@@ -65,6 +70,8 @@ async def signed_url(
 
 @router.put(
     "/v1/uploads/{token}",
+    summary="Upload a file",
+    response_description="The file is there, and waits for its job.",
     responses=responses(ErrorBody, 404, 409, 413),
     openapi_extra={
         "requestBody": {

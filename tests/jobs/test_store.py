@@ -253,6 +253,18 @@ def test_jobs_whose_server_is_gone_are_found(desk: Desk) -> None:
     assert [job.id for job in desk.store.abandoned({"alive"})] == [lost.id]
 
 
+def test_unfinished_jobs_are_counted(desk: Desk) -> None:
+    batch_of(desk, 3)
+    job = desk.job()
+    desk.store.add([job], Urgency.QUEUED)
+    desk.ledger.complete(begun(desk, job), RESULT)
+    begun(
+        desk,
+        desk.store.children(desk.store.page("", limit=1, state=JobState.QUEUED, after=None, surface=None)[0].id)[0],
+    )
+    assert desk.store.unfinished() == {JobState.QUEUED: 2, JobState.PROCESSING: 1}
+
+
 def test_old_jobs_are_found(desk: Desk) -> None:
     old, unfinished = desk.job(), desk.job()
     desk.store.add([old, unfinished], Urgency.QUEUED)
