@@ -49,3 +49,16 @@ def test_the_engine_has_room_for_a_second_channel_of_every_caller() -> None:
     settings = Settings.load({}, max_sessions=10, max_backlog=7)
     assert settings.engine.max_streams >= 20
     assert settings.engine.max_backlog_sec == 7
+
+
+def test_settings_travel_to_a_process_of_their_own(tmp_path: Path) -> None:
+    given = Settings.load(
+        {"STREAM_SERVER_API_KEYS": "a,b"},
+        data_dir=tmp_path,
+        secret="a secret",
+        allowed_hosts=("10.0.0.0/8", "files.internal"),
+        max_jobs=3,
+        job_retention=0.5,
+    )
+    assert Settings.load(given.environment()) == given
+    assert Settings.load({}).environment() == {}, "defaults are the other's own"

@@ -28,6 +28,8 @@ from tests.support.running import Running
 KEY: Final = "sk-all"
 FILES: Final = (clip(), clip(0.2, kind="FLAC"), DAMAGED, PICTURE, b"")
 
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+
 BOUNDED = settings(
     max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
