@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 # The server in a container. VARIANT=cpu (the embedded model) or gpu (torch and its CUDA libraries as well).
 #   docker build --build-arg VARIANT=cpu --tag stream-server .
-#   docker run --publish 8000:8000 --volume stream-server:/data --stop-timeout 30 stream-server
+#   docker run --publish 8000:8000 --volume stream-server:/data --stop-timeout 40 stream-server
+# /data holds the database, the secret, and the audio of unfinished jobs. On a CPU the server starts a worker of its own in the
+# same container; several containers share a database and a bucket instead (docs/configuration.md, Jobs and workers):
+#   docker run --env-file shared.env --no-healthcheck --stop-timeout 40 stream-server worker
 
 ARG PYTHON=3.11
 
@@ -37,7 +40,7 @@ USER 10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-# /readyz answers 503 while the server drains, which urlopen raises; a proxy of the environment is not for this machine.
+# For `serve`. /readyz answers 503 while the server drains, which urlopen raises; a proxy of the environment is not for this machine.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['STREAM_SERVER_PORT'] + '/readyz', timeout=4)"]
 ENTRYPOINT ["stream-server"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ POLL_SEC: Final = 0.25
 _PATH: Final = "/v1/transcriptions"
 _AT_ONCE: Final = 4  # uploads
 _PATIENCE_SEC: Final = 600.0  # for one answer: an upload of 4 hours takes a while on a busy machine
+_STILL_SEC: Final = 180.0  # one percent of 4 hours may take long beside other work, but not that long
 _UNFINISHED: Final = ("queued", "processing")
 
 
@@ -63,13 +65,15 @@ class Desk:
         """Wait for the transcript of a job; ``advance`` is told the share that has been done since.
 
         Raises:
-            SubmissionError: the job failed.
+            SubmissionError: the job failed, or nobody works on it.
         """
-        done = 0.0
+        done, moved = 0.0, time.monotonic()
         while (body := await self._ask("GET", f"{_PATH}/{job}"))["status"] in _UNFINISHED:
-            share = _share(body)
-            advance(share - done)
-            done = share
+            if (share := _share(body)) != done:
+                advance(share - done)
+                done, moved = share, time.monotonic()
+            elif time.monotonic() > moved + _STILL_SEC:
+                raise SubmissionError(f"a job has not moved for {_STILL_SEC:g} s: it is {body['status']}")
             await asyncio.sleep(POLL_SEC)
         if body["status"] != "completed":
             raise SubmissionError(f"a job ended as {body['status']}: {body['error']}")

@@ -53,8 +53,6 @@ class Scope(StrEnum):
     """Live sessions over the WebSocket."""
     TRANSCRIBE = "transcribe"
     """Files, jobs, speakers."""
-    ADMIN = "admin"
-    """What concerns the server as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class KeyRing:
             ClientError: ``AUTH_FAILED``.
             ServerError: ``SERVER_DRAINING``: the database cannot be asked, and the key has not been seen before.
         """
-        problem = "an API key is needed: header 'Authorization: Bearer KEY', or api_key in init"
+        problem = "an API key is needed: header 'Authorization: Bearer KEY' (or api_key in a session's init message)"
         if key and key.startswith(TOKEN_PREFIX):
             try:
                 key_id = self._tokens.read(key.removeprefix(TOKEN_PREFIX), self._clock())

@@ -34,7 +34,7 @@ LOCAL_URL: Final = "ws://127.0.0.1:8000/ws"
 app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Live speech recognition: audio in over a WebSocket, captions out.",
+    help="Speech recognition: live captions over a WebSocket, transcripts of recordings over HTTP.",
 )
 app.add_typer(keys_app, name="keys")
 

@@ -30,7 +30,6 @@ class KeyScope(StrEnum):
 
     live = "live"
     transcribe = "transcribe"
-    admin = "admin"
 
 
 class UnknownKeyError(Exception):

@@ -75,10 +75,10 @@ def listed(run: Run, *arguments: str) -> list[dict[str, Any]]:
 def test_a_key_is_found_by_itself_until_it_is_revoked(database: sa.Engine) -> None:
     store = KeyStore(database, b"secret")
     assert store.is_empty()
-    stored, key = store.create("desk", scopes=("live", "admin"), now=100.0, concurrent_requests=0)
+    stored, key = store.create("desk", scopes=("live", "transcribe"), now=100.0, concurrent_requests=0)
     assert key.startswith("ss_")
     assert len(key) == len("ss_") + 43
-    assert (stored.hint, stored.scopes, stored.concurrent_requests) == (key[:6], ("live", "admin"), 0)
+    assert (stored.hint, stored.scopes, stored.concurrent_requests) == (key[:6], ("live", "transcribe"), 0)
     assert store.find(key) == store.get(stored.id) == stored
     assert KeyStore(database, b"another").find(key) is None
     assert store.revoke(stored.id, 200.0)
@@ -139,16 +139,16 @@ def test_create_shows_the_key_once(run: Run, settings: Settings, database: sa.En
 
 @BOTH
 def test_scopes_and_limits(run: Run) -> None:
-    scopes = ("--scope", "live", "--scope", "admin", "--scope", "live")
+    scopes = ("--scope", "live", "--scope", "transcribe", "--scope", "live")
     limits = ("--requests-per-minute", "60", "--concurrent-requests", "0", "--hours-per-day", "1.5")
     key = created(run, "desk", *scopes, *limits)
-    assert key["scopes"] == ["live", "admin"]
+    assert key["scopes"] == ["live", "transcribe"]
     (row,) = listed(run)
-    assert row["scopes"] == ["live", "admin"]
+    assert row["scopes"] == ["live", "transcribe"]
     assert (row["requests_per_minute"], row["concurrent_requests"], row["hours_per_day"]) == (60, 0, 1.5)
     assert (row["id"], row["hint"], row["revoked_at"]) == (key["id"], key["key"][:6] + "…", None)
     table = run("list")[1]
-    assert all(part in table for part in (key["id"], "live, admin", "60/min, 0 at once, 1.5 h/day"))
+    assert all(part in table for part in (key["id"], "live, transcribe", "60/min, 0 at once, 1.5 h/day"))
 
 
 @BOTH

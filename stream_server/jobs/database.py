@@ -58,7 +58,7 @@ def open_database(settings: Settings) -> sa.Engine:
     """An engine for the database, its tables made where they are missing.
 
     Raises:
-        DatabaseError: it cannot be reached, its driver is missing, or it was made by a newer version.
+        DatabaseError: it cannot be reached, or it was made by another version.
     """
     url = database_url(settings)
     try:
@@ -70,8 +70,6 @@ def open_database(settings: Settings) -> sa.Engine:
             engine = sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
         _migrate(engine)
         _migrate_dbos(url)
-    except ImportError:
-        raise DatabaseError("PostgreSQL needs the extra 'postgres': pip install 'stream-server[postgres]'") from None
     except (sa.exc.SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise DatabaseError(f"cannot open the database {url.render_as_string(hide_password=True)}: {cause}") from error

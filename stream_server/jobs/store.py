@@ -158,11 +158,12 @@ class JobStore:
         return names
 
     def delete(self, job: Job) -> list[str]:
-        """Remove a job, its result and its files; for a batch, all of them. The objects that are to be dropped."""
+        """Remove a job, its result, its callback and its files; for a batch, all of them. The objects to drop."""
         with writing(self._engine) as connection:
             gone = sa.or_(jobs.c.id == job.id, jobs.c.parent == job.id)
             found = connection.execute(sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state).where(gone)).all()
             names = _waste(connection, objects.c.job.in_([row.id for row in found]))
+            connection.execute(deliveries.delete().where(deliveries.c.job.in_([row.id for row in found])))
             connection.execute(jobs.delete().where(jobs.c.parent == job.id))
             connection.execute(jobs.delete().where(jobs.c.id == job.id))
             if job.parent is not None:

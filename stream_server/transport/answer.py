@@ -133,6 +133,16 @@ ErrorKind = Literal["invalid_request_error", "authentication_error", "rate_limit
 _KINDS: Final[dict[int, ErrorKind]] = {401: "authentication_error", 429: "rate_limit_error"}
 
 
+_PARAMETERS: Final = {
+    "analysis": "enable_summarization",
+    "diarization": "enable_diarization",
+    "keyterms": "prompt",
+    "speaker identification": "enable_speaker_identification",
+    "translation": "output_language",
+}
+"""What the fields of the job system are called here."""
+
+
 class ErrorDetail(BaseModel):
     """``code`` is one of the server's reasons, ``param`` the parameter at fault."""
 
@@ -154,7 +164,8 @@ def error_body(error: JobError, request: Request) -> ErrorBody:
     """The error as it stands in a response or in an event of a stream."""
     status = STATUS[error.reason]
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    detail = ErrorDetail(message=error.message, type=kind, param=error.parameter, code=error.reason)
+    parameter = _PARAMETERS.get(error.parameter or "", error.parameter)
+    detail = ErrorDetail(message=error.message, type=kind, param=parameter, code=error.reason)
     return ErrorBody(error=detail, detail=error.message, request_id=request_id_of(request))
 
 

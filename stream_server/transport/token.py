@@ -20,7 +20,7 @@ MAX_BODY: Final = 4096
 class TokenRequest(BaseModel):
     """What the token is to be good for."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     scope: Literal["live"] = Field("live", description="Live sessions; nothing else can be had.")
     expires_in: float | None = Field(

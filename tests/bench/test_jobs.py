@@ -17,7 +17,7 @@ pytest.importorskip("jiwer", reason="the extra `bench` is not installed")
 
 import psutil
 
-from bench import interference, jobs, whole
+from bench import interference, jobs, submission, whole
 from bench.corpus import SAMPLE_RATE, Clip
 from bench.footprint import watched
 from bench.interference import Interference, Turn
@@ -95,13 +95,21 @@ async def test_a_job_is_waited_for_and_its_progress_told() -> None:
     steps: list[float] = []
     transcript = await desk_of(app).result("j", steps.append)
     assert (transcript.text, transcript.segments) == ("so it is", 1)
-    assert steps == pytest.approx([0, 0.4, 0.5, 0.1])
+    assert steps == pytest.approx([0.4, 0.5, 0.1])
 
 
 async def test_a_job_that_fails_ends_the_benchmark() -> None:
     app = FastAPI()
     app.get("/v1/transcriptions/j")(lambda: body("j", "failed", error={"message": "not audio"}))
     with pytest.raises(SubmissionError, match=r"failed: .*not audio"):
+        await desk_of(app).result("j")
+
+
+async def test_a_job_that_nobody_works_on_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "_STILL_SEC", 0.0)
+    app = FastAPI()
+    app.get("/v1/transcriptions/j")(lambda: body("j", "queued"))
+    with pytest.raises(SubmissionError, match="not moved for 0 s: it is queued"):
         await desk_of(app).result("j")
 
 

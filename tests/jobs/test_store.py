@@ -220,6 +220,15 @@ def test_deleting_removes_what_there_was(desk: Desk) -> None:
     assert desk.store.delete(job) == [], "deleting twice is no error"
 
 
+def test_deleting_a_job_deletes_what_its_caller_was_to_be_told(desk: Desk) -> None:
+    job = desk.job(callback_url="https://example.com/hook")
+    desk.store.add([job], Urgency.QUEUED)
+    desk.ledger.complete(begun(desk, job), RESULT)
+    assert desk.store.delivery(job.id) is not None
+    desk.store.delete(job)
+    assert desk.store.delivery(job.id) is None
+
+
 def test_deleting_a_waiting_job_takes_it_out_of_the_queue(desk: Desk) -> None:
     job, other = desk.job(), desk.job()
     desk.store.add([job, other], Urgency.QUEUED)
