@@ -115,7 +115,7 @@ class Settings(BaseModel):
     """Where jobs are worked off: in a process beside the server, in the server with the engine of the live callers, by
     ``stream-server worker`` elsewhere, or not at all. ``auto``: with a GPU in the server, else beside it."""
     max_jobs: int = Field(2, ge=1, le=256)
-    """Jobs that one worker works on at the same time."""
+    """Jobs that one worker works on at the same time; and as many more for callers who wait for the answer."""
     max_queued_jobs: int = Field(10_000, ge=1)
     """Unfinished jobs of one API key; more are refused."""
     job_retention: float = Field(7 * 86_400.0, gt=0)

@@ -53,7 +53,7 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
     try:
         # Half of the cores, where the settings leave it open: the others are for whoever else is here.
         threads = settings.threads or max(1, (os.cpu_count() or 1) // 2)
-        few = settings.model_copy(update={"max_sessions": settings.max_jobs, "threads": threads})
+        few = settings.model_copy(update={"max_sessions": 2 * settings.max_jobs, "threads": threads})
         recognizer = load_recognizer(settings.model, few.recognizer)
         engine = Engine(recognizer, few.engine)
         engine.start()

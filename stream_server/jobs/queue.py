@@ -15,6 +15,8 @@ from dbos import DBOSClient, EnqueueOptions
 NAME: Final = "stream-server"
 JOBS: Final = "jobs"
 """Queue and workflow of transcriptions."""
+ANSWERS: Final = "answers"
+"""Queue of transcriptions whose callers wait: hours of recordings in the other one do not hold them up."""
 CALLBACKS: Final = "callbacks"
 """Queue and workflow of callbacks, one workflow for each try."""
 FIRST: Final = 1
@@ -36,11 +38,13 @@ class WorkQueue:
     def close(self) -> None:
         self._client.destroy()
 
-    def enqueue(self, connection: sa.Connection, job: str, *, attempt: int, priority: int) -> None:
+    def enqueue(
+        self, connection: sa.Connection, job: str, *, attempt: int, priority: int, is_waited_for: bool = False
+    ) -> None:
         """Have a worker do the job; it becomes true when the transaction does."""
         options: EnqueueOptions = {
             "workflow_name": JOBS,
-            "queue_name": JOBS,
+            "queue_name": ANSWERS if is_waited_for else JOBS,
             "workflow_id": f"{job}:{attempt}",
             "app_version": VERSION,
             "priority": priority,

@@ -23,7 +23,7 @@ from stream_server.jobs.settling import settle_batch
 from stream_server.jobs.table import deliveries, jobs, objects, results, segments
 
 _CLASS_SIZE: Final = 1_000_000
-_PRIORITY: Final = {Urgency.WAITING: 0, Urgency.QUEUED: _CLASS_SIZE, Urgency.BATCH: 2 * _CLASS_SIZE}
+_PRIORITY: Final = {Urgency.WAITING: 0, Urgency.QUEUED: 0, Urgency.BATCH: _CLASS_SIZE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class JobStore:
                     if job.source.object is not None:
                         _claim(connection, job.source.object, job)
                     priority = _PRIORITY[urgency] + min(number, _CLASS_SIZE - 1)
-                    self._queue.enqueue(connection, job.id, attempt=0, priority=priority)
+                    is_waited_for = urgency is Urgency.WAITING
+                    self._queue.enqueue(connection, job.id, attempt=0, priority=priority, is_waited_for=is_waited_for)
 
     def get(self, job: str) -> Job | None:
         return next(iter(self._select(jobs.c.id == job)), None)

@@ -18,7 +18,7 @@ from stream_server.engine.engine import Engine
 from stream_server.jobs.database import database_url, writing
 from stream_server.jobs.ledger import JobLedger
 from stream_server.jobs.object import ObjectStore
-from stream_server.jobs.queue import CALLBACKS, JOBS, NAME, VERSION, WorkQueue
+from stream_server.jobs.queue import ANSWERS, CALLBACKS, JOBS, NAME, VERSION, WorkQueue
 from stream_server.jobs.run import JobRun
 from stream_server.jobs.store import JobStore
 from stream_server.jobs.sweep import Sweeper
@@ -73,7 +73,7 @@ class Worker:
             "run_migrations": False,
             "use_listen_notify": False,
             "log_level": "WARNING",
-            "max_executor_threads": self._settings.max_jobs + CALLBACKS_AT_ONCE + 8,
+            "max_executor_threads": 2 * self._settings.max_jobs + CALLBACKS_AT_ONCE + 8,
         }
         DBOS(config=config)
 
@@ -86,12 +86,14 @@ class Worker:
             self._insist(lambda: self._deliver(delivery, number))
 
         DBOS.launch()
-        DBOS.register_queue(
-            JOBS, worker_concurrency=self._settings.max_jobs, polling_interval_sec=POLL_SEC, on_conflict="always_update"
-        )
-        DBOS.register_queue(
-            CALLBACKS, worker_concurrency=CALLBACKS_AT_ONCE, polling_interval_sec=POLL_SEC, on_conflict="always_update"
-        )
+        for name, most in (
+            (JOBS, self._settings.max_jobs),
+            (ANSWERS, self._settings.max_jobs),
+            (CALLBACKS, CALLBACKS_AT_ONCE),
+        ):
+            DBOS.register_queue(
+                name, worker_concurrency=most, polling_interval_sec=POLL_SEC, on_conflict="always_update"
+            )
         self._sweeper.start()
         logger.info("working on jobs, %d at a time", self._settings.max_jobs)
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from stream_server.auth import Caller, key_of_header
 from stream_server.transport.service import Service
@@ -60,15 +60,22 @@ async def no_route(request: Request, error: Exception) -> Response:
     """What is answered where there is no such path, or where it does not take the method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        # The framework names the methods of one route only, and a path may have several.
-        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-        methods = sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
-        problem = Problem(code="METHOD_NOT_ALLOWED", message=f"this takes {', '.join(methods)} only")
-        headers = {"Allow": ", ".join(methods)}
+        allowed = ", ".join(_methods(request, error))
+        problem = Problem(code="METHOD_NOT_ALLOWED", message=f"this takes {allowed} only")
+        headers = {"Allow": allowed}
     else:
         problem = Problem(code="NOT_FOUND", message="there is nothing here; /docs lists what there is")
         headers = {}
     return JSONResponse(ErrorBody(error=problem).model_dump(), error.status_code, headers)
+
+
+def _methods(request: Request, error: HTTPException) -> list[str]:
+    """What a path takes. The framework names the methods of one route only, and a path may have several."""
+    own = (error.headers or {}).get("Allow", "").split(", ")
+    paths = request.app.openapi()["paths"]
+    path = request.url.path
+    found = [path] if path in paths else [known for known in paths if compile_path(known)[0].match(path)]
+    return sorted({*own, *(method.upper() for known in found for method in paths[known])} - {""})
 
 
 class Health(BaseModel):

@@ -6,7 +6,7 @@ Nothing is written elsewhere, and no more of a file is in memory than the piece 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic
@@ -14,12 +14,12 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import Request
 from pydantic import BaseModel
-from starlette.requests import ClientDisconnect
 
 from stream_server.auth import Caller
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
+from stream_server.transport.body import body_chunks, too_large
 from stream_server.transport.dialect import transcriptions_of
 from stream_server.transport.field import MAX_BODY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, Fields, M
 from stream_server.transport.multipart import Event, Part, PartEnd, read_parts
@@ -80,35 +80,6 @@ async def take_in(
             await asyncio.shield(asyncio.to_thread(transcriptions.objects.drop, names, unclaimed_only=True))
 
 
-async def body_chunks(request: Request, *, most: int | None = None, framing: int = 0) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, in pieces that are not empty.
-
-    most: bytes of content; by default those of the largest file. framing: bytes that may come beside it.
-
-    Raises:
-        JobError: UPLOAD_INCOMPLETE; FILE_TOO_LARGE, before any of it is read, where it is declared to be longer. How
-            much really comes is for the caller to watch.
-    """
-    settings = transcriptions_of(request).settings
-    most = settings.max_upload_bytes if most is None else most
-    if int(request.headers.get("content-length", 0)) > most + framing:
-        raise _too_large(most)
-    async with aclosing(request.stream()) as stream:
-        while True:
-            try:
-                async with asyncio.timeout(settings.upload_timeout):
-                    chunk = await anext(stream, None)
-            except ClientDisconnect:
-                raise JobError(Reason.UPLOAD_INCOMPLETE, "the client left before the upload was complete") from None
-            except TimeoutError:
-                waited = f"{settings.upload_timeout:g} s"
-                raise JobError(Reason.UPLOAD_INCOMPLETE, f"nothing of the upload has come for {waited}") from None
-            if chunk is None:
-                return
-            if chunk:
-                yield chunk
-
-
 def form_body(
     model: type[BaseModel], *, files: Sequence[str] = ("file",), most: int = 1, raw: bool = False, json: bool = False
 ) -> dict[str, Any]:
@@ -138,7 +109,9 @@ def form_body(
         content = {"application/octet-stream": {"schema": binary}, "audio/*": {"schema": binary}}
         body = {"required": True, "description": "The recording, in any supported format.", "content": content}
         return {"parameters": [*query, header], "requestBody": body}
-    file: dict[str, Any] = binary if most == 1 else {"type": "array", "items": binary, "maxItems": most}
+    file: dict[str, Any] = (
+        binary if most == 1 else {"type": "array", "items": binary, "maxItems": most, "description": "Recordings."}
+    )
     form = schema | {"properties": dict.fromkeys(files, file) | schema["properties"]}
     content = {FORM: {"schema": form}}
     if json:
@@ -230,7 +203,7 @@ class _Reader(Generic[M]):
             async for chunk in chunks:
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
-                    raise _too_large(MAX_BODY_BYTES)
+                    raise too_large(MAX_BODY_BYTES)
         return bytes(body)
 
 
@@ -263,10 +236,6 @@ def _display_name(name: str) -> str:
     """What is shown for a file's name: its last part, without what is not printed."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(character for character in last if character.isprintable())[:MAX_NAME]
-
-
-def _too_large(most: int) -> JobError:
-    return JobError(Reason.FILE_TOO_LARGE, f"the body is larger than {most / 10**6:.10g} MB, the most that is taken")
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

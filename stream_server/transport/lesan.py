@@ -66,12 +66,14 @@ class BatchOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    audio_urls: tuple[Address, ...] = Field((), max_length=MOST_FILES)
+    audio_urls: tuple[Address, ...] = Field((), max_length=MOST_FILES, description="Addresses, as for one recording.")
     language: str = _LANGUAGE
     callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
 class Inquiry(BaseModel):
+    """A recording that is asked about."""
+
     model_config = ConfigDict(extra="forbid")
 
     audio_url: Address = Field(description="As for a transcription.")

@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field
 
 from stream_server.jobs.error import JobError, Reason
 from stream_server.token import TokenError
+from stream_server.transport.body import body_chunks
 from stream_server.transport.dialect import TranscribeCaller, dialect_router, responses, transcriptions_of
 from stream_server.transport.http import service_of
-from stream_server.transport.intake import body_chunks
 from stream_server.transport.lesan_shape import ErrorBody, error_response
 
 _FILE_URL: Final = re.compile(r"(?:upload|lesan)://file_([0-9a-f]{32})(?:/([^/]*))?")

@@ -217,6 +217,20 @@ async def test_who_reads_along_hears_every_segment_once(settings: Settings) -> N
         assert desk.count(segments) == 0
 
 
+async def test_who_waits_is_not_held_up_by_what_is_being_worked_on(settings: Settings) -> None:
+    gate = threading.Event()
+    async with office(settings.model_copy(update={"max_jobs": 1}), FakeRecognizer(gate=gate)) as desk:
+        busy = await desk.until(await desk.submit(await desk.upload()), JobState.PROCESSING)
+        queued = await desk.submit(await desk.upload())
+        waiting = asyncio.create_task(desk.answer(await desk.upload()))
+        while desk.count(jobs) < 3 or (await desk.transcriptions.unfinished())[JobState.PROCESSING] < 2:
+            await asyncio.sleep(0.02)
+        assert (await desk.transcriptions.get(ANYONE, queued.id)).state is JobState.QUEUED
+        gate.set()
+        assert (await waiting)[0].state is JobState.COMPLETED
+        await desk.transcriptions.wait(busy, 60)
+
+
 async def test_jobs_in_hand_are_handed_back_and_done_by_the_next_worker(settings: Settings) -> None:
     gate = threading.Event()
     made = []
