@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,12 @@ from stream_server.engine.work import SAMPLE_RATE
 PREFIX = "STREAM_SERVER_"
 
 STREAMING_CUT = SAMPLE_RATE // 2
+
+FILE_MARGIN = 3 * SAMPLE_RATE // 10
+"""Audio before and after the speech of a file that belongs to the segment."""
+
+FILE_STREAMS = 2
+"""Segments of one file that may be decoded at the same time. With more the embedded model is no faster, and takes 60 MB."""
 
 
 class SettingsError(Exception):
@@ -191,13 +198,20 @@ class Settings(BaseModel):
 
     @property
     def engine(self) -> EngineSettings:
-        # A caller may send several channels, and each is a stream of its own.
-        return EngineSettings(max_streams=2 * self.max_sessions + 8, max_backlog_sec=self.max_backlog)
+        # A caller may send several channels, and each is a stream of its own. Jobs are worked on in two queues.
+        files = 2 * self.max_jobs * FILE_STREAMS
+        return EngineSettings(max_streams=2 * self.max_sessions + 8 + files, max_backlog_sec=self.max_backlog)
 
     def segmenter_for(self, model: RecognizerInfo) -> SegmenterSettings:
         """How speech is cut for this model. A streaming one goes on across a forced cut, so the place matters little,
         and audio that may still be cut off must wait: so the cut is looked for in less of it."""
         return SegmenterSettings(cut_window=STREAMING_CUT) if model.kind == "streaming" else SegmenterSettings()
+
+    def file_segmenter_for(self, model: RecognizerInfo) -> SegmenterSettings:
+        """How the speech of a file is cut. Nobody waits for its end, so that what is left out is silence: less of it
+        around the speech made fewer errors, see docs/decisions/008-jobs.md."""
+        live = self.segmenter_for(model)
+        return live if model.kind == "streaming" else replace(live, pre_roll=FILE_MARGIN, padding=FILE_MARGIN)
 
     @property
     def recognizer(self) -> RecognizerSettings:

@@ -24,10 +24,19 @@ from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.registry import load_recognizer
-from stream_server.engine.work import Outcome, Priority
+from stream_server.engine.work import (
+    EngineFullError,
+    Failure,
+    OpenSegment,
+    Outcome,
+    PauseSegment,
+    Priority,
+    Result,
+    StreamOptions,
+)
 from stream_server.negotiation import negotiate
 from stream_server.session import Session, State
-from stream_server.settings import Settings
+from stream_server.settings import FILE_STREAMS, Settings
 
 LONGEST_CHUNK_SEC = 5.0
 
@@ -77,24 +86,22 @@ class FileTranscriber:
             silence_threshold_sec=config.silence_threshold_sec if silence_sec is None else silence_sec,
         )
         session = Session("file", config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic())
-        results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        stream = self._engine.open(replace(config.stream_options(), priority=Priority.BATCH), results.put)
-        run = _Run(session, stream, results, self._vad)
+        options = replace(config.stream_options(), priority=Priority.BATCH)
+        run = _Run(session, self._engine, options, self._vad)
         segments: list[Segment] = []
         samples = 0
         try:
             for block in read_audio(file, longest_sec=longest_sec):
                 session.receive_samples(block.mean(axis=0, keepdims=True), time.monotonic())
                 samples += block.shape[1]
-                run.turn(wait=False)
+                run.pass_on()
                 new = run.take()
                 segments += new
                 heard(samples / SAMPLE_RATE, new)
             session.receive_text("END", time.monotonic())
-            run.turn(wait=True)
+            run.finish()
         finally:
-            stream.close()
-            session.close()
+            run.close()
         new = run.take()
         segments += new
         heard(samples / SAMPLE_RATE, new)
@@ -111,7 +118,7 @@ class Transcriber:
     def __init__(self, settings: Settings) -> None:
         vad = load_vad(settings.vad, VadSettings())
         self._engine = Engine(load_recognizer(settings.model, settings.recognizer), settings.engine)
-        self._files = FileTranscriber(self._engine, vad, settings.segmenter_for(self._engine.info))
+        self._files = FileTranscriber(self._engine, vad, settings.file_segmenter_for(self._engine.info))
         self._engine.start()
 
     def __enter__(self) -> Transcriber:
@@ -135,17 +142,31 @@ class Transcriber:
 
 
 class _Run:
-    """The session's commands to the engine, and the results back, until there is nothing to wait for."""
+    """The session's commands to the engine, and the results back in the order of the recording.
 
-    def __init__(
-        self, session: Session, stream: EngineStream, results: queue.SimpleQueue[Outcome], vad: VadModel
-    ) -> None:
-        self._segments: list[Segment] = []
-        self._spoken: Counter[str] = Counter()
+    With a model that takes whole segments, segments of one file are decoded side by side: each goes to a stream of its
+    own, as many as `FILE_STREAMS`. A streaming model hears the file through one.
+    """
+
+    def __init__(self, session: Session, engine: Engine, options: StreamOptions, vad: VadModel) -> None:
         self._session = session
-        self._stream = stream
-        self._results = results
         self._vad = vad
+        self._results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._streams: list[EngineStream] = []
+        self._free: list[EngineStream] = []
+        self._taken: dict[int, EngineStream] = {}
+        """By the segment that is decoded there, in the order of the recording."""
+        self._finals: dict[int, wire.FinalSegment] = {}
+        self._spoken: Counter[str] = Counter()
+        self._is_streaming = engine.info.kind == "streaming"
+        try:
+            for _ in range(1 if self._is_streaming else FILE_STREAMS):
+                self._streams.append(engine.open(options, self._results.put))
+        except EngineFullError:
+            if not self._streams:
+                raise
+        self._free += self._streams
+        self._current = self._streams[0]
 
     @property
     def language(self) -> str | None:
@@ -153,29 +174,65 @@ class _Run:
         return max(self._spoken, key=self._spoken.__getitem__, default=None)
 
     def take(self) -> list[Segment]:
-        """The segments that came since this was last asked."""
-        taken, self._segments = self._segments, []
-        return taken
+        """The segments that came since this was last asked, as far as none before them is missing."""
+        ready = []
+        for segment_id in sorted(self._finals):
+            if self._taken and segment_id > min(self._taken):
+                break
+            event = self._finals.pop(segment_id)
+            if event.text:
+                ready.append(_segment(event))
+        return ready
 
-    def turn(self, *, wait: bool) -> None:
-        """Pass on what is there; with ``wait`` until the session is closed, else until the engine keeps up."""
-        while True:
-            self._pass_on()
-            must_wait = wait and self._session.state is not State.CLOSED
-            if not (must_wait or self._stream.is_behind or not self._results.empty()):
-                return
-            self._session.receive_outcome(self._results.get(), time.monotonic())
-
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """Pass on what the session has for the engine; blocks while the engine does not keep up."""
         while detections := self._session.detections_to_run():
             for channel, item in detections:
                 speech = self._vad.detect([item.state], [item.frames])[0]
                 self._session.receive_speech(channel, speech, time.monotonic())
-        self._stream.submit([command for _, command in self._session.commands_to_submit()])
+        for _, command in self._session.commands_to_submit():
+            if isinstance(command, OpenSegment):
+                self._open(command.segment_id)
+            if not isinstance(command, PauseSegment):  # nobody waits for the final so much that it is made in advance
+                self._current.submit([command])
+        while self._current.is_behind or not self._results.empty():
+            self._receive()
+        self._look_at_events()
+
+    def finish(self) -> None:
+        """Wait for what is still to come."""
+        self.pass_on()
+        while self._session.state is not State.CLOSED:
+            self._receive()
+            self._look_at_events()
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+        self._session.close()
+
+    def _open(self, segment_id: int) -> None:
+        while not (self._free or self._is_streaming):
+            self._receive()
+            self._look_at_events()
+        if not self._is_streaming:
+            self._current = self._free.pop()
+        self._taken[segment_id] = self._current
+
+    def _receive(self) -> None:
+        outcome = self._results.get()
+        self._session.receive_outcome(outcome, time.monotonic())
+        if isinstance(outcome, Failure) or (isinstance(outcome, Result) and outcome.is_final):
+            stream = self._taken.pop(outcome.segment_id, None)
+            if stream is not None and not self._is_streaming:
+                self._free.append(stream)
+
+    def _look_at_events(self) -> None:
         for event in self._session.events_to_send():
-            if isinstance(event, wire.FinalSegment) and event.text:
-                self._segments.append(_segment(event))
-                self._spoken[event.language] += event.duration_ms
+            if isinstance(event, wire.FinalSegment):
+                self._finals[event.segment_id] = event
+                if event.text:
+                    self._spoken[event.language] += event.duration_ms
             elif isinstance(event, wire.Error):
                 raise StreamError(event.code, event.message)
 

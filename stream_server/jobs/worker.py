@@ -54,7 +54,7 @@ class Worker:
             JobLedger(database, queue, audio_retention=settings.audio_retention),
             objects,
             engine,
-            FileTranscriber(engine, vad, settings.segmenter_for(engine.info)),
+            FileTranscriber(engine, vad, settings.file_segmenter_for(engine.info)),
             self._texts,
             self._stopping,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,96 +11,81 @@ import httpx2
 
 PAUSE_SEC: Final = 0.02
 
+_OPENAI: Final = (frozenset({"error", "detail", "request_id"}), ("error", "code"))
+_LESAN: Final = (frozenset({"error", "request_id"}), ("error", "code"))
+_FLAT: Final = (frozenset({"error", "code"}), ("code",))
+
 
 @dataclass(frozen=True)
 class Surface:
-    """``field``: of a form, where the file is; None where the body is the file. ``address``: the field of a URL."""
+    """``file``: the field of a form in which the file is; empty where the body is the file, ``path`` too where that
+    goes to a signed address. ``address``: the field of a URL. ``values``: what has to be said. ``shape``: the fields
+    of an error, and where among them its code is."""
 
     path: str
-    field: str | None
-    address: str | None = None
+    shape: tuple[frozenset[str], tuple[str, ...]]
+    file: str = ""
+    address: str = ""
     values: dict[str, str] = field(default_factory=dict)
-    callback: bool = False
-    job: str = ""
-    """Where a job is asked about, if one is made."""
+    takes_callback: bool = False
 
     def send(self, client: httpx2.Client, content: bytes | Iterable[bytes], name: str = "a.wav") -> httpx2.Response:
-        if self.field is not None:
-            return client.post(self.path, data=self.values, files={self.field: (name, content)})
+        """Send a file; one in pieces where the body is the file, for a form needs all of it."""
+        if self.file:
+            return client.post(self.path, data=self.values, files={self.file: (name, content)})
         if self.path:
-            headers = {"X-Filename": name} if name.isascii() else {}
-            return client.post(self.path, params=self.values, content=content, headers=headers)
-        address = client.get("/v1/uploads/signed-url", params={"filename": name}).json()["upload_url"]
-        return client.put(address, content=content)
+            return client.post(self.path, params=self.values, content=content, headers={"X-Filename": name.encode()})
+        signed = client.get("/v1/uploads/signed-url", params={"filename": name})
+        return client.put(signed.json()["upload_url"], content=content)
 
-    def post(self, client: httpx2.Client, **values: Any) -> httpx2.Response:
-        """Parameters alone, as a form, or in the query where the body is the file."""
-        if self.field is not None:
-            return client.post(self.path, data=self.values | values)
-        return client.post(self.path, params=self.values | values, content=b"RIFF0000WAVE")
+    def ask(self, client: httpx2.Client, content: bytes, **values: str) -> httpx2.Response:
+        """The same with other parameters."""
+        if self.file:
+            return client.post(self.path, data=self.values | values, files={self.file: ("a.wav", content)})
+        return client.post(self.path, params=self.values | values, content=content)
 
     def point(self, client: httpx2.Client, url: str, **more: str) -> httpx2.Response:
         """Name an address in place of a file."""
-        assert self.address is not None
-        value: Any = [url] if self.address.endswith("s") else url
+        value: Any = [url] if self.address == "audio_urls" else url
         return client.post(self.path, json=self.values | {self.address: value} | more)
 
     def outcome(self, client: httpx2.Client, answer: httpx2.Response) -> str:
-        """``completed``, or the code of the error, whenever it comes; the error has the shape of the dialect."""
+        """``completed``, or the code of the error, whenever that comes."""
         if answer.status_code >= 400:
             return self.code(answer)
         values = answer.json()
-        if not self.job:
+        if "file_id" in values:
+            order = {"audio_url": f"upload://{values['file_id']}"}
+            values = client.post("/v1/transcriptions", json=order).json()
+        job = values.get("job_id") or ("status" in values and values["id"])
+        if not job:
             return "completed"
-        job = values.get("id") or values.get("job_id")
-        while (found := client.get(self.job.format(job)).json())["status"] in ("queued", "processing"):
-            time.sleep(PAUSE_SEC)
         if self.path.endswith("batch"):
-            (entry,) = found["metadata"]["jobs"]
-            found = client.get(f"/v1/transcriptions/{entry['job_id']}").json()
-        if found["status"] == "completed":
-            return "completed"
-        return str(client.get(f"/v1/transcription-jobs/{job}").json()["error"]["code"]) if not found[
-            "error"
-        ] or isinstance(found["error"], str) else str(found["error"]["code"])
+            (entry,) = client.get(f"/v1/transcriptions/{job}").json()["metadata"]["jobs"]
+            job = entry["job_id"]
+        while (found := client.get(f"/v1/transcription-jobs/{job}").json())["status"] in ("queued", "processing"):
+            time.sleep(PAUSE_SEC)
+        return found["error"]["code"] if found["status"] == "failed" else str(found["status"])
 
     def code(self, answer: httpx2.Response) -> str:
-        """The code of an error, which has the shape of the dialect and says nothing of ours."""
+        """The code of an error, which has the shape of the dialect."""
+        fields, place = self.shape
         values = answer.json()
-        assert "Traceback" not in answer.text
-        shape, place = SHAPES[self.path]
-        assert set(values) >= shape, values
+        assert set(values) >= fields, values
         assert answer.headers["x-request-id"]
         for name in place:
             values = values[name]
         return str(values)
 
 
-_OPENAI: Final = ({"error", "detail", "request_id"}, ("error", "code"))
-_LESAN: Final = ({"error", "request_id"}, ("error", "code"))
-_FLAT: Final = ({"error", "code"}, ("code",))
-SHAPES: Final[dict[str, tuple[set[str], tuple[str, ...]]]] = {
-    "/v1/audio/transcriptions": _OPENAI,
-    "/v1/transcription-jobs": _OPENAI,
-    "/v1/transcriptions": _LESAN,
-    "/v1/transcriptions/batch": _LESAN,
-    "/v1/media/probe": _LESAN,
-    "": _LESAN,
-    "/v1/listen": _FLAT,
-    "/asr2": _FLAT,
-    "/translate": _FLAT,
-}
-
+WHISPER: Final = {"model": "whisper-1"}
 SURFACES: Final = {
-    "openai": Surface("/v1/audio/transcriptions", "file", "url", {"model": "whisper-1"}),
-    "audiotext": Surface(
-        "/v1/transcription-jobs", "file", "url", {"model": "whisper-1"}, True, "/v1/transcription-jobs/{}"
-    ),
-    "lesan": Surface("/v1/transcriptions", "file", "audio_url", {}, True, "/v1/transcriptions/{}"),
-    "batch": Surface("/v1/transcriptions/batch", "files", "audio_urls", {}, True, "/v1/transcriptions/{}"),
-    "lightning": Surface("/v1/listen", "audio", "url", {}, True),
-    "luxasr": Surface("/asr2", None, job="/v3/asr/jobs/{}"),
-    "translate": Surface("/translate", None, values={"target_langs": "en"}, job="/v3/translate/jobs/{}"),
-    "put": Surface("", None),
+    "openai": Surface("/v1/audio/transcriptions", _OPENAI, "file", "url", WHISPER),
+    "audiotext": Surface("/v1/transcription-jobs", _OPENAI, "file", "url", WHISPER, True),
+    "lesan": Surface("/v1/transcriptions", _LESAN, "file", "audio_url", {}, True),
+    "batch": Surface("/v1/transcriptions/batch", _LESAN, "files", "audio_urls", {}, True),
+    "lightning": Surface("/v1/listen", _FLAT, "audio", "url", {}, True),
+    "asr": Surface("/asr2", _FLAT),
+    "translate": Surface("/translate", _FLAT, values={"target_langs": "en"}),
+    "upload": Surface("", _LESAN),
 }
-Check = Callable[[httpx2.Response], None]
