@@ -32,7 +32,8 @@ FILE_MARGIN = 3 * SAMPLE_RATE // 10
 """Audio before and after the speech of a file that belongs to the segment."""
 
 FILE_STREAMS = 2
-"""Segments of one file that may be decoded at the same time. With more the embedded model is no faster, and takes 60 MB."""
+"""Segments of one file that may be decoded at the same time. With four the embedded model takes 60 MB more, and is no
+faster."""
 
 
 class SettingsError(Exception):
