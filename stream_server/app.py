@@ -9,6 +9,7 @@ import logging
 import secrets
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from socket import socket
 from types import FrameType
@@ -54,6 +55,9 @@ from stream_server.transport.service import Service
 
 logger = logging.getLogger(__name__)
 
+THREADS = 32
+"""For what blocks the event loop otherwise: questions to the database, files, rendering."""
+
 SIGNAL_INTERVAL = 0.1
 """Seconds between two looks, during a drain, at whether a second signal has come."""
 
@@ -78,6 +82,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="blocking"))
         engine = Engine(recognizer, settings.engine)
         await loop.run_in_executor(None, engine.start)
         if engine.max_streams < settings.max_sessions:
@@ -117,6 +122,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         finally:
             registry.close()
             await quota.close()
+            keys.close()
             for detector in running.values():
                 detector.close()
             await loop.run_in_executor(None, engine.stop)

@@ -7,6 +7,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,8 @@ DATABASE_REST: Final = 1.0
 """Seconds for which a database that has failed is not asked again."""
 
 STATIC_NAME: Final = "(settings)"
+
+THREADS: Final = 2
 
 T = TypeVar("T")
 
@@ -94,7 +97,8 @@ class KeyRing:
     comes with it, within `FRESH_SEC` seconds for those who come with none. It never begins again by itself, for a
     revoked key counts too: to revoke the last one does not open the server.
 
-    When the database does not answer, keys that have been seen go on working, and nobody else is let in.
+    When the database does not answer, it is as it was: keys that have been seen go on working, an open server stays
+    open, and nobody else is let in.
 
     Args:
         keys: keys of the settings, which may do everything.
@@ -127,6 +131,11 @@ class KeyRing:
         self._has_keys = bool(self._static)
         self._open_until = 0.0
         self._resting_until = 0.0
+        # Of its own: who writes to a database that is locked must not keep live callers out.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keys")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
 
     async def is_open(self) -> bool:
         """Whether everyone is let in.
@@ -137,7 +146,11 @@ class KeyRing:
         if self._has_keys or self._store is None:
             return not self._has_keys
         if self._clock() >= self._open_until:
-            self._has_keys = not await self._ask(self._store.is_empty)
+            try:
+                self._has_keys = not await self._ask(self._store.is_empty)
+            except ServerError:
+                if not self._open_until:  # it has never been found out
+                    raise
             self._open_until = self._clock() + FRESH_SEC
         return not self._has_keys
 
@@ -219,7 +232,7 @@ class KeyRing:
         if self._clock() >= self._resting_until:
             try:
                 async with asyncio.timeout(DATABASE_PATIENCE):
-                    return await asyncio.to_thread(query)
+                    return await asyncio.get_running_loop().run_in_executor(self._threads, query)
             except (sa.exc.SQLAlchemyError, TimeoutError) as error:
                 self._resting_until = self._clock() + DATABASE_REST
                 logger.warning("API keys cannot be looked up: %s", getattr(error, "orig", None) or type(error).__name__)

@@ -31,7 +31,7 @@ async def open_job_system(
     """
     process = new_process_id()
     async with AsyncExitStack() as stack:
-        heart = await asyncio.to_thread(Heartbeat, database, process)
+        heart = await asyncio.to_thread(Heartbeat, database, process, works=vad is not None)
         stack.push_async_callback(asyncio.to_thread, heart.close)
         queue = await asyncio.to_thread(WorkQueue, database)
         stack.push_async_callback(asyncio.to_thread, queue.close)

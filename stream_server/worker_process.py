@@ -48,11 +48,12 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
     if with_parent:
         # Ctrl-C is for the server, which then stops its worker. Not a session of its own: Linux shares the processor
         # between sessions first, and the lowest priority in one is as good as any in another.
-        os.setpgid(0, 0)
+        with suppress(OSError):  # it leads one already
+            os.setpgid(0, 0)
         threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
     database = open_database(settings)
     process = new_process_id()
-    heart = Heartbeat(database, process)  # at the usual priority: a worker that gets no time is not dead
+    heart = Heartbeat(database, process, works=True)  # at the usual priority: a worker that gets no time is not dead
     give_way()
     try:
         # Half of the cores, where the settings leave it open: the others are for whoever else is here.

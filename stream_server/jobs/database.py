@@ -19,8 +19,11 @@ from stream_server.settings import Settings
 DATABASE_NAME: Final = "stream-server.db"
 """In the data folder."""
 
-LOCK_PATIENCE_SEC: Final = 30.0
+LOCK_PATIENCE_SEC: Final = 15.0
 """How long SQLite waits for another process to finish writing before it gives up."""
+
+POSTGRES_PATIENCE: Final = {"connect_timeout": 10, "tcp_user_timeout": 15_000}
+"""In seconds and milliseconds: a server that does not answer is known as gone, and asked again."""
 
 POOL_SIZE: Final = 8
 MIGRATION_LOCK: Final = 0x53545245
@@ -67,7 +70,9 @@ def open_database(settings: Settings) -> sa.Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
             engine = _open_sqlite(url)
         else:
-            engine = sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+            engine = sa.create_engine(
+                url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True, connect_args=POSTGRES_PATIENCE
+            )
         _migrate(engine)
         _migrate_dbos(url)
     except (sa.exc.SQLAlchemyError, OSError) as error:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from stream_protocol.transcript import Segment
 from stream_server.jobs.database import writing
 from stream_server.jobs.job import FINISHED, Failure, Job, JobState, Progress
-from stream_server.jobs.queue import FIRST, WorkQueue
+from stream_server.jobs.queue import ANSWERS, JOBS, WorkQueue
 from stream_server.jobs.record import failure_to, from_row, progress_to
 from stream_server.jobs.result import JobResult, decode_result, encode_result, encode_segment
 from stream_server.jobs.settling import add_delivery, begin_batch, settle_batch
@@ -125,11 +125,21 @@ class JobLedger:
             ended = replace(job, state=JobState.FAILED, failure=failure, completed_at=now)
             return self._end(connection, ended, None)
 
-    def hand_back(self, job: Job) -> None:
-        """The worker is stopping: somebody else shall begin the job anew, before others."""
+    def pass_on(self, job: Job, queue: str | None) -> None:
+        """This part of the job is done; the next is to be done out of another queue. None: where jobs are recognized.
+
+        Raises:
+            SupersededError: stop.
+        """
         with writing(self._engine) as connection:
-            self._change(connection, job, state=JobState.QUEUED)
-            self._queue.enqueue(connection, job.id, attempt=job.attempt, priority=FIRST)
+            self._change(connection, job)
+            waiter = connection.scalar(sa.select(jobs.c.waiter).where(jobs.c.id == job.id))
+            before = sa.select(sa.func.count()).where(
+                jobs.c.api_key == job.key, jobs.c.state.not_in(FINISHED), jobs.c.created_at < job.created_at
+            )
+            place = connection.scalar(before) or 0  # as when the job was made: behind those of its owner
+            queue = queue or (JOBS if waiter is None else ANSWERS)
+            self._queue.enqueue(connection, job, queue, attempt=job.attempt, priority=place + 1)
 
     def _end(self, connection: sa.Connection, job: Job, result: JobResult | None) -> list[str]:
         assert job.completed_at is not None
@@ -148,7 +158,7 @@ class JobLedger:
     @staticmethod
     def _change(connection: sa.Connection, job: Job, **values: object) -> None:
         mine = (jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == JobState.PROCESSING)
-        if not connection.execute(jobs.update().where(*mine).values(**values)).rowcount:
+        if not connection.execute(jobs.update().where(*mine).values(attempt=job.attempt, **values)).rowcount:
             raise SupersededError
 
 

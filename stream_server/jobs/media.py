@@ -132,6 +132,8 @@ def _described(file: BinaryIO, name: str, size: int) -> MediaInfo:
         leaflet = read_leaflet(file, largest_picture=MAX_PICTURE_BYTES)
     except UnsupportedAudio as error:
         raise JobError(Reason.UNSUPPORTED_FORMAT, error.message) from None
+    except (ValueError, OverflowError):  # tags that are no text, places outside of any file
+        raise JobError(Reason.UNSUPPORTED_FORMAT, "what the file says of itself cannot be read") from None
     return MediaInfo(
         leaflet.duration_sec, leaflet.title or _title(name), _data_address(leaflet.picture), False, found, size
     )

@@ -6,17 +6,17 @@ object, and what may be deleted; not what a job is, nor who may have what.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import re
+import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import obstore
 import sqlalchemy as sa
@@ -28,10 +28,8 @@ from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.reader import ObjectFile, open_object
 from stream_server.jobs.table import objects
+from stream_server.jobs.thread import undivided
 from stream_server.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +66,8 @@ class ObjectStore:
         self._engine = engine
         self._owner = owner
         self._expiry = settings.upload_expiry
+        self._lock = threading.Lock()
+        self._abandoned: dict[str, bool] = {}
         self._folder: Path | None = None
         self._store: LocalStore | S3Store
         if settings.object_store.startswith("s3://"):
@@ -106,7 +106,7 @@ class ObjectStore:
         """
         received = Arrival(most)
         is_awaited, name = name is not None, name or uuid.uuid4().hex
-        await _undivided(self._begin, name, key, None, is_awaited)
+        await undivided(self._begin, name, key, None, is_awaited)
         try:
             # Not as a context manager: that would close twice. A writer that is dropped removes what it has written.
             writer = obstore.open_writer_async(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
@@ -118,9 +118,9 @@ class ObjectStore:
             with _store_errors():
                 await writer.write(rest)
                 await writer.close()
-            return await _undivided(self._finish, name, None, received)
+            return await undivided(self._finish, name, None, received)
         except BaseException:  # also where the request was cancelled
-            await _undivided(self._abandon, name, is_awaited)
+            await undivided(self._abandon, name, is_awaited)
             raise
 
     def receive_sync(self, chunks: Iterator[bytes], *, key: str, job: str | None, most: int) -> StoredObject:
@@ -158,17 +158,19 @@ class ObjectStore:
             logger.exception("the object store cannot be read")
             raise JobError(Reason.SERVICE_UNAVAILABLE, "the audio cannot be read just now") from error
 
-    def find(self, name: str, *, key: str) -> StoredObject:
-        """What is known of an object of this owner.
+    def find(self, name: str, *, key: str, unclaimed_only: bool = False) -> StoredObject:
+        """What is known of an object of this owner. ``unclaimed_only``: not of one that belongs to a job.
 
         Raises:
             JobError: NOT_FOUND, also for the objects of others and those that have not come yet.
         """
         mine = (objects.c.name == name) & (objects.c.api_key == key) & (objects.c.state == "stored")
+        if unclaimed_only:
+            mine &= objects.c.job.is_(None)
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(objects.c.size, objects.c.format).where(mine)).first()
         if row is None:
-            raise JobError(Reason.NOT_FOUND, "there is no such upload, or it has been deleted")
+            raise JobError(Reason.NOT_FOUND, "there is no such upload: not finished yet, used before, or expired")
         return StoredObject(name, row.size, row.format)
 
     def drop(self, names: Sequence[str], *, unclaimed_only: bool = False) -> None:
@@ -197,6 +199,7 @@ class ObjectStore:
         return self._remove_garbage(_AT_REST | dead)
 
     def _begin(self, name: str, key: str, job: str | None, is_awaited: bool) -> None:
+        self._abandon_again()
         if not is_awaited:
             values = {"name": name, "state": "receiving", "owner": self._owner, "api_key": key, "job": job}
             with writing(self._engine) as connection:
@@ -225,7 +228,20 @@ class ObjectStore:
         return stored
 
     def _abandon(self, name: str, is_awaited: bool) -> None:
-        """Nothing is being received under this name any more."""
+        """Nothing is being received under this name any more.
+
+        The file first: a disk that is full takes no other news, and has room again when it is gone.
+        """
+        with suppress(*_STORE_ERRORS):  # tried again with the row
+            self._remove_file(name)
+        try:
+            self._forget(name, is_awaited)
+        except sa.exc.SQLAlchemyError:
+            logger.exception("what was received of %s cannot be forgotten; tried again before the next file", name)
+            with self._lock:
+                self._abandoned[name] = is_awaited
+
+    def _forget(self, name: str, is_awaited: bool) -> None:
         if is_awaited:
             values: dict[str, Any] = {"state": "awaited", "owner": ""}
             mine = (objects.c.name == name) & (objects.c.state == "receiving")
@@ -236,6 +252,12 @@ class ObjectStore:
             connection.execute(objects.update().where(objects.c.name == name).values(state="garbage", size=0))
         self._remove_garbage(objects.c.name == name)
 
+    def _abandon_again(self) -> None:
+        with self._lock:
+            left, self._abandoned = self._abandoned, {}
+        for name, is_awaited in left.items():
+            self._abandon(name, is_awaited)
+
     def _remove_garbage(self, condition: sa.ColumnElement[bool]) -> int:
         with self._engine.connect() as connection:
             names = connection.scalars(
@@ -245,20 +267,25 @@ class ObjectStore:
 
     def _remove(self, name: str) -> bool:
         try:
-            with suppress(FileNotFoundError):
-                obstore.delete(self._store, name)
-            if self._folder is not None:  # what was being written when a process was killed
-                for number in itertools.count(1):
-                    part = self._folder / f"{name}#{number}"
-                    if not part.exists():
-                        break
-                    part.unlink()
-        except _STORE_ERRORS:
-            logger.exception("the object %s cannot be deleted; this will be tried again", name)
+            self._remove_file(name)
+        except _STORE_ERRORS as error:
+            logger.warning("the object %s cannot be deleted; this will be tried again: %s", name, error)
             return False
         with writing(self._engine) as connection:
             connection.execute(objects.delete().where((objects.c.name == name) & (objects.c.state == "garbage")))
         return True
+
+    def _remove_file(self, name: str) -> None:
+        if self._folder is not None and not self._folder.is_dir():
+            raise FileNotFoundError(f"the folder {self._folder} is not there")  # and may come back with the file in it
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, name)
+        if self._folder is not None:  # what was being written when a process was killed
+            for number in itertools.count(1):
+                part = self._folder / f"{name}#{number}"
+                if not part.exists():
+                    break
+                part.unlink()
 
 
 @contextmanager
@@ -268,13 +295,3 @@ def _store_errors() -> Iterator[None]:
     except _STORE_ERRORS as error:
         logger.exception("the object store cannot be written")
         raise JobError(Reason.SERVICE_UNAVAILABLE, "the file cannot be stored just now") from error
-
-
-async def _undivided(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run in a thread; a cancellation takes effect when it is through, so that what follows finds it done."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait((running,))
-        raise

@@ -30,16 +30,15 @@ def new_process_id() -> str:
 
 
 class Heartbeat:
-    """Beats from its construction until it is closed, in a thread of its own."""
+    """Beats from its construction until it is closed, in a thread of its own. ``works``: as a worker, too."""
 
-    def __init__(self, engine: sa.Engine, process: str) -> None:
+    def __init__(self, engine: sa.Engine, process: str, *, works: bool) -> None:
         self.process = process
         self._engine = engine
+        self._row = {"id": process, "host": _host(), "pid": os.getpid(), "works": works}
         self._stopping = threading.Event()
         with writing(engine) as connection:
-            connection.execute(
-                processes.insert().values(id=process, host=_host(), pid=os.getpid(), seen_at=_now(engine))
-            )
+            connection.execute(processes.insert().values(**self._row, seen_at=_now(engine)))
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 
@@ -59,31 +58,36 @@ class Heartbeat:
                 with writing(self._engine) as connection:
                     beat = processes.update().where(processes.c.id == self.process).values(seen_at=_now(self._engine))
                     if not connection.execute(beat).rowcount:  # taken for dead, after a long pause
-                        connection.execute(
-                            processes.insert().values(
-                                id=self.process, host=_host(), pid=os.getpid(), seen_at=_now(self._engine)
-                            )
-                        )
+                        connection.execute(processes.insert().values(**self._row, seen_at=_now(self._engine)))
             except sa.exc.SQLAlchemyError as error:
                 logger.warning("the database does not take the heartbeat: %s", error)
 
 
-def living(engine: sa.Engine) -> set[str]:
-    """The ids of the processes that are alive; those that are not are removed.
+def living(engine: sa.Engine, observer: str) -> set[str] | None:
+    """The ids of the processes that are alive; those that are not are removed. None when it cannot be told.
 
-    A process of this machine that has ended is dead at once, and not only when it is missed.
+    A process of this machine that has ended is dead at once, and not only when it is missed. When the ``observer``'s
+    own beat is late, so may be those of all others: the database was locked, or the machine slept.
     """
+    age = (_now(engine) - processes.c.seen_at).label("age")
+    with writing(engine) as connection:  # nobody beats meanwhile
+        found = connection.execute(sa.select(processes.c.id, processes.c.host, processes.c.pid, age)).all()
+        own = next((row.age for row in found if row.id == observer), None)
+        if own is None or own > DEAD_SEC / 2:
+            return None
+        gone = [row.id for row in found if row.host == _host() and not _runs(row.pid)]
+        missed = [row.id for row in found if row.age > DEAD_SEC and row.id not in gone]
+        is_late = _now(engine) - processes.c.seen_at > DEAD_SEC  # asked again: it may beat just now
+        connection.execute(processes.delete().where(processes.c.id.in_(gone)))
+        connection.execute(processes.delete().where(processes.c.id.in_(missed), is_late))
+    return {row.id for row in found} - {*gone, *missed}
+
+
+def has_worker(engine: sa.Engine) -> bool:
+    """Whether anybody takes jobs from the queues."""
+    is_late = _now(engine) - processes.c.seen_at > DEAD_SEC
     with engine.connect() as connection:
-        found = connection.execute(
-            sa.select(
-                processes.c.id, processes.c.host, processes.c.pid, (_now(engine) - processes.c.seen_at).label("age")
-            )
-        ).all()
-    dead = [row.id for row in found if row.age > DEAD_SEC or (row.host == _host() and not _runs(row.pid))]
-    if dead:
-        with writing(engine) as connection:
-            connection.execute(processes.delete().where(processes.c.id.in_(dead)))
-    return {row.id for row in found} - set(dead)
+        return connection.scalar(sa.select(processes.c.id).where(processes.c.works, ~is_late).limit(1)) is not None
 
 
 def _now(engine: sa.Engine) -> sa.ColumnElement[float]:

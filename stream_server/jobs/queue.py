@@ -1,26 +1,31 @@
 """The work that is to be done, in DBOS's queues: enqueued with the rows it belongs to, taken over from the dead.
 
-It knows ids and priorities. What a job is, and how it is done, is known by `store`, `ledger` and `worker`.
+It knows ids and priorities. How a job is done is known by `store`, `ledger` and `worker`.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Collection
 from typing import Final
 
 import sqlalchemy as sa
 from dbos import DBOSClient, EnqueueOptions
 
+from stream_server.jobs.job import Job
+
 NAME: Final = "stream-server"
 JOBS: Final = "jobs"
-"""Queue and workflow of transcriptions."""
+"""Workflow of transcriptions, and the queue of those that nobody waits for."""
 ANSWERS: Final = "answers"
 """Queue of transcriptions whose callers wait: hours of recordings in the other one do not hold them up."""
+DOWNLOADS: Final = "downloads"
+"""Queue of what has to be fetched first: an address that is slow takes no place of those that recognize."""
+TEXTS: Final = "texts"
+"""Queue of what is to be made of transcripts, which may have to wait for an endpoint."""
 CALLBACKS: Final = "callbacks"
 """Queue and workflow of callbacks, one workflow for each try."""
-FIRST: Final = 1
-"""The priority before all others."""
 VERSION: Final = "1"
 """Of the workflows, not of the program: a worker takes over what another version of the program has left."""
 
@@ -39,24 +44,31 @@ class WorkQueue:
         self._client.destroy()
 
     def enqueue(
-        self, connection: sa.Connection, job: str, *, attempt: int, priority: int, is_waited_for: bool = False
+        self, connection: sa.Connection, job: Job, queue: str, *, attempt: int, priority: int, anew: bool = False
     ) -> None:
-        """Have a worker do the job; it becomes true when the transaction does."""
+        """Have a worker go on with the job; it becomes true when the transaction does.
+
+        ``attempt``: how often it has been begun. ``anew``: whatever was said before.
+        """
         options: EnqueueOptions = {
             "workflow_name": JOBS,
-            "queue_name": ANSWERS if is_waited_for else JOBS,
-            "workflow_id": f"{job}:{attempt}",
+            "queue_name": queue,
+            "workflow_id": _id(job.id, attempt, anew),
             "app_version": VERSION,
             "priority": priority,
         }
-        self._client.enqueue_in_transaction(connection, options, job)
+        if queue == DOWNLOADS:  # shared out among callers, as addresses can be slow on purpose
+            options["queue_partition_key"] = job.key or "-"
+        self._client.enqueue_in_transaction(connection, options, job.id, queue)
 
-    def enqueue_delivery(self, connection: sa.Connection, delivery: str, *, attempt: int, delay: float = 0.0) -> None:
+    def enqueue_delivery(
+        self, connection: sa.Connection, delivery: str, *, attempt: int, delay: float = 0.0, anew: bool = False
+    ) -> None:
         """Have a worker try a callback, ``delay`` seconds from now; saying it twice is saying it once."""
         options: EnqueueOptions = {
             "workflow_name": CALLBACKS,
             "queue_name": CALLBACKS,
-            "workflow_id": f"{delivery}:{attempt}",
+            "workflow_id": _id(delivery, attempt, anew),
             "app_version": VERSION,
         }
         if delay > 0:
@@ -71,6 +83,11 @@ class WorkQueue:
             self._client.resume_workflow(workflow, queue_name=queue)
         return [workflow for workflow, _ in left]
 
+    def unfinished(self) -> set[str]:
+        """The jobs and callbacks for which there is work in the queues, or in hand."""
+        found = self._client.list_workflows(status=_UNFINISHED, load_input=False, load_output=False)
+        return {work.workflow_id.partition(":")[0] for work in found}
+
     def withdraw(self, job: str, attempts: int) -> None:
         """Take the work for a job that is gone out of the queue; it has been begun ``attempts`` times."""
         self._client.delete_workflows([f"{job}:{attempts}"])
@@ -84,3 +101,8 @@ class WorkQueue:
         if over:
             self._client.delete_workflows([work.workflow_id for work in over])
         return len(over)
+
+
+def _id(subject: str, attempt: int, anew: bool) -> str:
+    """One id for one attempt, so that it is not made twice."""
+    return f"{subject}:{attempt}:{uuid.uuid4().hex}" if anew else f"{subject}:{attempt}"

@@ -28,6 +28,8 @@ def to_row(job: Job, *, waiter: str | None) -> dict[str, Any]:
         "parent": job.parent,
         "position": job.position,
         "callback_url": job.callback_url,
+        "failure": None if job.failure is None else failure_to(job.failure),
+        "completed_at": job.completed_at,
         "waiter": waiter,
         "created_at": job.created_at,
     }

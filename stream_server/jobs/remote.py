@@ -23,6 +23,8 @@ MAX_BLOCKS: Final = 64
 MAX_KEPT: Final = 32
 HEAD_BYTES: Final = 2 * 2**20
 """Read of a file whose server knows no ranges."""
+MAX_DIGITS: Final = 18
+"""Of a size in bytes, so that it and every place in the file fit into 64 bits."""
 
 
 class RemoteFile(io.RawIOBase):
@@ -52,9 +54,9 @@ class RemoteFile(io.RawIOBase):
                 require_success(response)
             self.headers = response.headers
             self.url = str(response.url)
-            total = re.fullmatch(r"bytes 0-\d+/(\d+)", response.headers.get("content-range", ""))
+            total = re.fullmatch(r"bytes 0-[0-9]+/([0-9]+)", response.headers.get("content-range", ""))
             if response.status_code == 206 and total:
-                self.size = int(total[1])
+                self.size = _size(total[1])
                 self._blocks[0], _ = self._read(response, BLOCK_BYTES, math.inf)
                 return
             declared = response.headers.get("content-length", "") if response.is_success else "0"
@@ -63,7 +65,7 @@ class RemoteFile(io.RawIOBase):
             if is_whole:
                 self.size = len(self._head)
             elif declared.isdecimal():
-                self.size = int(declared)
+                self.size = _size(declared)
             else:
                 self.is_live = len(self._head) < HEAD_BYTES
 
@@ -131,3 +133,9 @@ class RemoteFile(io.RawIOBase):
             if len(content) > most or time.monotonic() > until:
                 return bytes(content[:most]), False
         return bytes(content), True
+
+
+def _size(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise JobError(Reason.URL_FAILED, "the address declares a size that no file has")
+    return int(digits)

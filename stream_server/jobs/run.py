@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -28,7 +28,8 @@ from stream_server.jobs.fetch import fetch
 from stream_server.jobs.job import Failure, Job, Progress
 from stream_server.jobs.ledger import JobLedger, SupersededError
 from stream_server.jobs.object import ObjectStore
-from stream_server.jobs.reader import UnreadableError
+from stream_server.jobs.queue import DOWNLOADS, TEXTS
+from stream_server.jobs.reader import ObjectFile, UnreadableError
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.wording import masked, without_punctuation
 from stream_server.settings import Settings
@@ -37,8 +38,8 @@ from stream_server.transcribe import FileTranscriber
 
 logger = logging.getLogger(__name__)
 
-MOST_ATTEMPTS: Final = 10
-"""A recording that so many workers did not survive is given up."""
+MOST_ATTEMPTS: Final = 20
+"""A recording that was begun so often, and ended neither well nor badly, is given up."""
 REPORT_SEC: Final = 0.5
 """Between two reports, and so about how long a cancelled job goes on."""
 
@@ -46,8 +47,9 @@ REPORT_SEC: Final = 0.5
 _FETCHED, _HEARD = 5, 90
 
 
-class StoppingError(Exception):
-    """The worker is to stop; the job is handed back."""
+class StoppingError(BaseException):
+    """The worker is to stop, and leaves the job as it is: no `Exception`, which would end the work for DBOS. Whoever
+    finds this worker gone takes it over."""
 
 
 class JobRun:
@@ -71,47 +73,66 @@ class JobRun:
         self._texts = texts
         self._stopping = stopping
 
-    def run(self, job_id: str) -> None:
-        """Do the job, or as much of it as there is to do. When this returns, the store knows how it ended.
+    def run(self, job_id: str, queue: str) -> None:
+        """Do the part of the job that belongs to ``queue``. When this returns, the store knows how it went.
 
         Raises:
             sqlalchemy.exc.OperationalError, UnreadableError: the database or the object store is away. Call it again:
                 what was achieved is kept.
+            StoppingError: leave it.
         """
+        if self._stopping.is_set():
+            raise StoppingError
         job = self._ledger.begin(job_id)
         if job is None:
             return
         about = {"job_id": job.id, "request_id": job.request_id, "attempt": job.attempt}
         started = time.monotonic()
         try:
-            result = self._do(job)
+            result = self._do(job, queue)
+            if result is None:
+                return
             self._objects.drop(self._ledger.complete(job, result))
             release_memory()
             seconds = round(time.monotonic() - started, 3)
             logger.info("job completed", extra=about | {"seconds": seconds, "audio_ms": result.transcript.duration_ms})
         except SupersededError:
             logger.info("job cancelled or taken over", extra=about)
-        except StoppingError:
-            # Where the engine has failed nothing can be done but to wait for the end: handed back now, the job would
-            # come here again.
-            self._stopping.wait()
-            self._end(lambda: self._ledger.hand_back(job))
-            logger.info("job handed back", extra=about)
         except (sa.exc.OperationalError, UnreadableError):
-            raise  # the database or the object store is away: the job is not at fault
+            raise  # the job is not at fault
         except Exception as error:
-            failure = _failure(error)
-            level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
-            logger.log(level, "job failed: %s", failure.message, extra=about, exc_info=level == logging.ERROR)
-            self._end(lambda: self._objects.drop(self._ledger.fail(job, failure)))
+            if self._stopping.is_set():  # what it needed was closed under its hands
+                raise StoppingError from error
+            self._fail(job, error, about)
 
-    def _do(self, job: Job) -> JobResult:
+    def _fail(self, job: Job, error: Exception, about: dict[str, object]) -> None:
+        failure = _failure(error)
+        try:
+            self._objects.drop(self._ledger.fail(job, failure))
+        except SupersededError:
+            logger.info("job cancelled or taken over", extra=about)
+            return
+        level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
+        logger.log(
+            level, "job failed: %s", failure.message, extra=about, exc_info=error if level == logging.ERROR else None
+        )
+
+    def _do(self, job: Job, queue: str) -> JobResult | None:
+        """The result, or None where the job goes on out of another queue."""
         if job.attempt > MOST_ATTEMPTS:
-            raise JobError(Reason.INTERNAL, f"{MOST_ATTEMPTS} workers stopped while they worked on this recording")
+            raise JobError(Reason.INTERNAL, f"begun {MOST_ATTEMPTS} times, and never ended; the server's log says why")
         result = self._ledger.kept(job.id)
         if result is None:
-            result = JobResult(self._transcribe(job, self._audio(job)))
+            audio = self._audio(job)
+            if queue == DOWNLOADS:
+                self._ledger.pass_on(job, None)
+                return None
+            result = JobResult(self._transcribe(job, audio))
             self._ledger.keep(job, result)
+        wants_texts = job.options.translate_to or job.options.analysis.is_wanted
+        if wants_texts and queue != TEXTS:
+            self._ledger.pass_on(job, TEXTS)
+            return None
         return self._with_texts(job, result)
 
     def _audio(self, job: Job) -> str:
@@ -128,13 +149,16 @@ class JobRun:
             report(Progress(round(_FETCHED * (share or 0)), "downloading", "Fetching the recording"))
 
         report.now(Progress(0, "downloading", "Fetching the recording"))
-        return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
+        try:
+            return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
+        except JobError as error:
+            raise _store_error(error) from error
 
     def _transcribe(self, job: Job, name: str) -> Transcript:
         options = job.options
         report = _Reports(self, job)
         heard_segments = 0
-        with self._objects.open(name) as file:
+        with self._open(job, name) as file:
             try:
                 duration = probe(file).duration_sec
             finally:
@@ -173,6 +197,14 @@ class JobRun:
                 file.check()
         return self._worded(transcript, job)
 
+    def _open(self, job: Job, name: str) -> ObjectFile:
+        try:
+            return self._objects.open(name)
+        except JobError as error:
+            if self._ledger.fetched(job.id) == name:  # its row says that it is there
+                raise UnreadableError(error.message) from error
+            raise
+
     @staticmethod
     def _worded(transcript: Transcript, job: Job) -> Transcript:
         if job.options.mask is not None:
@@ -200,19 +232,15 @@ class JobRun:
             result = replace(result, findings=self._texts.analyse(result.transcript, options.analysis))
         return result
 
-    def _end(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except SupersededError:
-            logger.debug("the job was ended by somebody else")
-
     def check(self) -> None:
         """Whether to go on.
 
         Raises:
             StoppingError: no.
         """
-        if self._stopping.is_set() or self._engine.lost is not None:
+        if self._engine.lost is not None:
+            self._stopping.wait()  # nothing can be done any more in this process
+        if self._stopping.is_set():
             raise StoppingError
 
     def report(self, job: Job, progress: Progress, new: Sequence[Segment], start: int) -> None:
@@ -238,6 +266,11 @@ class _Reports:
         self._next = time.monotonic() + REPORT_SEC
 
 
+def _store_error(error: JobError) -> Exception:
+    """What an error of a download means: a store that cannot be written can be, later."""
+    return UnreadableError(error.message) if error.reason is Reason.SERVICE_UNAVAILABLE else error
+
+
 def _failure(error: Exception) -> Failure:
     match error:
         case JobError():
@@ -245,7 +278,7 @@ def _failure(error: Exception) -> Failure:
         case AudioTooLong():
             return Failure(Reason.AUDIO_TOO_LONG, str(error))
         case UnsupportedAudio():
-            return Failure(Reason.UNSUPPORTED_FORMAT, str(error))
+            return Failure(Reason.UNSUPPORTED_FORMAT, error.message)
         case StreamError():
             return Failure(Reason.INTERNAL, "the recognizer failed at this recording; the server's log says why")
         case _:

@@ -6,7 +6,8 @@ It knows the store and what the server can do; not HTTP, not the shape of any an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from stream_protocol.transcript import Segment
 from stream_server.auth import Caller
@@ -17,6 +18,7 @@ from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import check_address
 from stream_server.jobs.job import (
     Delivery,
+    Failure,
     Job,
     JobState,
     Progress,
@@ -28,6 +30,7 @@ from stream_server.jobs.job import (
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.store import JobStore
+from stream_server.jobs.thread import undivided
 from stream_server.jobs.watch import Watch
 from stream_server.quota import Quota
 from stream_server.settings import Settings
@@ -99,8 +102,10 @@ class Transcriptions:
         surface: str,
         request_id: str,
         callback_url: str | None = None,
+        refused: Mapping[int, Failure] | None = None,
     ) -> Job:
-        """Take in a batch: one job for all of them, and one for each.
+        """Take in a batch: one job for all of them, and one for each. ``refused``: files, by their place among the
+        sources, that have failed already; the others go on.
 
         Raises:
             JobError: as `submit`; ``INVALID_PARAMETER`` for none or too many files.
@@ -114,6 +119,10 @@ class Transcriptions:
             new_job(caller.id, source, options, surface, request_id, None, parent=batch.id, position=position)
             for position, source in enumerate(sources)
         ]
+        for position, failure in (refused or {}).items():
+            child = children[position]
+            ended = replace(child, state=JobState.FAILED, failure=failure, completed_at=child.created_at)
+            children[position] = ended
         await self._add(caller, [batch, *children], Urgency.BATCH)
         return batch
 
@@ -198,7 +207,7 @@ class Transcriptions:
 
     async def discard(self, job: Job) -> None:
         """Remove a job that was made for an answer; its worker stops where it is."""
-        names = await asyncio.to_thread(self._store.delete, job)
+        names = await undivided(self._store.delete, job)
         await asyncio.to_thread(self.objects.drop, names)
 
     async def get(self, caller: Caller, job_id: str) -> Job:
@@ -239,7 +248,7 @@ class Transcriptions:
     async def cancel(self, caller: Caller, job_id: str) -> Job:
         """Raises: JobError: ``NOT_FOUND``; ``CONFLICT`` when it is finished."""
         job = await self.get(caller, job_id)
-        names = await asyncio.to_thread(self._store.cancel, job)
+        names = await undivided(self._store.cancel, job)
         await asyncio.to_thread(self.objects.drop, names)
         return await self._get(job_id)
 
@@ -250,6 +259,10 @@ class Transcriptions:
             JobError: ``NOT_FOUND``.
         """
         await self.discard(await self.get(caller, job_id))
+
+    async def has_worker(self) -> bool:
+        """Whether anybody works on jobs."""
+        return await asyncio.to_thread(self._store.has_worker)
 
     async def unfinished(self) -> dict[JobState, int]:
         """How many jobs wait, and how many are worked on, of all callers."""
@@ -262,12 +275,12 @@ class Transcriptions:
     async def _add(self, caller: Caller, jobs: list[Job], urgency: Urgency, *, waiter: str | None = None) -> None:
         self.check(jobs[0].options)
         for job in jobs:
-            if job.source is not None and job.source.url is not None:
+            if not job.is_finished and job.source is not None and job.source.url is not None:
                 check_address(job.source.url, self.settings)
             if job.callback_url is not None:
                 check_address(job.callback_url, self.settings, is_callback=True)
         await self._quota.check_hours(caller)
-        await asyncio.to_thread(self._store.add, jobs, urgency, waiter=waiter)
+        await undivided(self._store.add, jobs, urgency, waiter=waiter)
 
     async def _get(self, job_id: str) -> Job:
         job = await asyncio.to_thread(self._store.get, job_id)

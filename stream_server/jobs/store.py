@@ -16,7 +16,8 @@ from stream_protocol.transcript import Segment
 from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import FINISHED, Delivery, Job, JobState, Progress, Urgency
-from stream_server.jobs.queue import FIRST, WorkQueue
+from stream_server.jobs.process import has_worker
+from stream_server.jobs.queue import ANSWERS, DOWNLOADS, JOBS, WorkQueue
 from stream_server.jobs.record import from_row, progress_from, to_row
 from stream_server.jobs.result import JobResult, decode_result, decode_segment
 from stream_server.jobs.settling import settle_batch
@@ -71,13 +72,14 @@ class JobStore:
                     retry_after=60.0,
                 )
             connection.execute(jobs.insert(), [to_row(job, waiter=waiter) for job in made])
-            for number, job in enumerate(made, unfinished + FIRST + 1):
-                if job.source is not None:
+            for number, job in enumerate(made, unfinished + 1):
+                if job.source is not None and not job.is_finished:
                     if job.source.object is not None:
                         _claim(connection, job.source.object, job)
                     priority = _PRIORITY[urgency] + min(number, _CLASS_SIZE - 1)
-                    is_waited_for = urgency is Urgency.WAITING
-                    self._queue.enqueue(connection, job.id, attempt=0, priority=priority, is_waited_for=is_waited_for)
+                    self._queue.enqueue(connection, job, queue_of(job, urgency), attempt=0, priority=priority)
+            if made[0].kind == "batch":  # perhaps none of its files was any good
+                settle_batch(connection, self._queue, made[0].id, made[0].created_at)
 
     def get(self, job: str) -> Job | None:
         return next(iter(self._select(jobs.c.id == job)), None)
@@ -103,6 +105,10 @@ class JobStore:
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(jobs.c.id, jobs.c.state, jobs.c.progress).where(jobs.c.id.in_(wanted)))
             return {row.id: Standing(JobState(row.state), progress_from(row.progress)) for row in found}
+
+    def has_worker(self) -> bool:
+        """Whether anybody works on jobs."""
+        return has_worker(self._engine)
 
     def unfinished(self) -> dict[JobState, int]:
         """How many jobs wait, and how many are worked on."""
@@ -161,8 +167,11 @@ class JobStore:
     def delete(self, job: Job) -> list[str]:
         """Remove a job, its result, its callback and its files; for a batch, all of them. The objects to drop."""
         with writing(self._engine) as connection:
-            gone = sa.or_(jobs.c.id == job.id, jobs.c.parent == job.id)
-            found = connection.execute(sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state).where(gone)).all()
+            # Rows of jobs are locked before those of their objects, and files before their batch, as everywhere.
+            columns = sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state)
+            files = columns.where(jobs.c.parent == job.id).order_by(jobs.c.id)
+            found = [*connection.execute(files.with_for_update()).all()]
+            found += connection.execute(columns.where(jobs.c.id == job.id).with_for_update()).all()
             names = _waste(connection, objects.c.job.in_([row.id for row in found]))
             connection.execute(deliveries.delete().where(deliveries.c.job.in_([row.id for row in found])))
             connection.execute(jobs.delete().where(jobs.c.parent == job.id))
@@ -178,9 +187,36 @@ class JobStore:
         """Jobs that were finished before then, batches whole."""
         return self._select(jobs.c.completed_at < before, jobs.c.parent.is_(None), limit=limit)
 
-    def abandoned(self, alive: Collection[str]) -> list[Job]:
-        """Jobs whose callers waited at a server that is no more."""
-        return self._select(jobs.c.waiter.is_not(None), jobs.c.waiter.not_in(alive))
+    def abandoned(self, alive: Collection[str], before: float) -> list[Job]:
+        """Jobs whose callers waited at a server that is no more, or that were done before then and never fetched."""
+        forgotten = sa.or_(jobs.c.waiter.not_in(alive), jobs.c.completed_at < before)
+        return self._select(jobs.c.waiter.is_not(None), forgotten)
+
+    def revive(self, before: float) -> list[str]:
+        """Put work into the queues for jobs and callbacks of before then that have none any more; their ids.
+
+        There should be none: this is for what nobody has thought of.
+        """
+        unfinished = jobs.c.state.in_((JobState.QUEUED, JobState.PROCESSING))
+        due = sa.select(deliveries.c.id, deliveries.c.attempts).where(
+            deliveries.c.state == "pending", deliveries.c.created_at < before
+        )
+        with self._engine.connect() as connection:
+            left = self._select(unfinished, jobs.c.kind != "batch", jobs.c.created_at < before)
+            calls = connection.execute(due).all()
+        work = self._queue.unfinished()  # read after the rows: what has ended meanwhile is no harm
+        revived = []
+        with writing(self._engine) as connection:
+            for job in left:
+                if job.id not in work:
+                    queue = queue_of(job, Urgency.QUEUED)
+                    self._queue.enqueue(connection, job, queue, attempt=job.attempt, priority=1, anew=True)
+                    revived.append(job.id)
+            for call in calls:
+                if call.id not in work:
+                    self._queue.enqueue_delivery(connection, call.id, attempt=call.attempts, anew=True)
+                    revived.append(call.id)
+        return revived
 
     def _select(
         self, *where: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]] = (), limit: int | None = None
@@ -188,6 +224,14 @@ class JobStore:
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(jobs).where(*where).order_by(*order).limit(limit))
             return [from_row(row) for row in found.mappings()]
+
+
+def queue_of(job: Job, urgency: Urgency) -> str:
+    """The queue in which a job begins."""
+    assert job.source is not None
+    if job.source.url is not None:
+        return DOWNLOADS
+    return ANSWERS if urgency is Urgency.WAITING else JOBS
 
 
 def _claim(connection: sa.Connection, name: str, job: Job) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from stream_server.jobs.database import writing
 from stream_server.jobs.object import ObjectStore
-from stream_server.jobs.process import living
+from stream_server.jobs.process import DEAD_SEC, living
 from stream_server.jobs.queue import WorkQueue
 from stream_server.jobs.store import JobStore
 from stream_server.jobs.table import deliveries, objects
@@ -20,6 +20,9 @@ from stream_server.settings import Settings
 logger = logging.getLogger(__name__)
 
 INTERVAL_SEC: Final = 3.0
+ANSWER_SEC: Final = 60.0
+"""An answer that nobody has taken for so long will not be taken."""
+REVIVAL_SEC: Final = 60.0
 _RETENTION_TURNS: Final = 20
 """Of so many rounds one also looks for what is past its time."""
 _MOST: Final = 200
@@ -29,13 +32,22 @@ class Sweeper:
     """A thread; several workers may sweep at once, for everything it does can be done twice."""
 
     def __init__(
-        self, settings: Settings, database: sa.Engine, store: JobStore, objects: ObjectStore, queue: WorkQueue
+        self,
+        settings: Settings,
+        database: sa.Engine,
+        store: JobStore,
+        objects: ObjectStore,
+        queue: WorkQueue,
+        *,
+        process: str,
     ) -> None:
         self._settings = settings
         self._database = database
         self._store = store
         self._objects = objects
         self._queue = queue
+        self._process = process
+        self._patient_until = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
 
@@ -49,10 +61,15 @@ class Sweeper:
     def turn(self) -> None:
         """Take over what the dead have begun, and remove what they were receiving or answering."""
         owners = self._owners()  # before the living, so that who has just begun is not taken for dead
-        alive = living(self._database)
+        alive = living(self._database, self._process)
+        if alive is None:
+            logger.warning("the heartbeat is late; nobody is taken for dead for a while")
+            self._patient_until = time.monotonic() + DEAD_SEC
+        if alive is None or time.monotonic() < self._patient_until:
+            return
         if taken := self._queue.take_over(alive):
             logger.warning("taken over from a process that has gone: %s", ", ".join(taken))
-        for job in self._store.abandoned(alive):
+        for job in self._store.abandoned(alive, time.time() - ANSWER_SEC):
             self._objects.drop(self._store.delete(job))
         self._objects.collect(owners - alive)
 
@@ -66,6 +83,8 @@ class Sweeper:
                 deliveries.delete().where(deliveries.c.created_at < before, deliveries.c.state != "pending")
             )
         self._queue.forget(before)
+        if revived := self._store.revive(time.time() - REVIVAL_SEC):
+            logger.error("there was no work for jobs or callbacks that are not done; put into the queue: %s", revived)
 
     def _owners(self) -> set[str]:
         with self._database.connect() as connection:

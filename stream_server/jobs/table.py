@@ -104,9 +104,10 @@ processes = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("host", sa.String(255), nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("works", sa.Boolean, nullable=False),
     sa.Column("seen_at", sa.Float(53), nullable=False),
 )
-"""Who is alive: servers and workers, by their heartbeat."""
+"""Who is alive: servers and workers, by their heartbeat. ``works``: it takes jobs from the queues."""
 
 keys = sa.Table(
     "api_keys",

@@ -14,6 +14,8 @@ from stream_server.jobs.store import JobStore, Standing
 logger = logging.getLogger(__name__)
 
 INTERVAL_SEC: Final = 0.05
+LONGEST_INTERVAL_SEC: Final = 1.0
+"""While the database is away."""
 
 
 class Watch:
@@ -22,6 +24,7 @@ class Watch:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._wanted: Counter[str] = Counter()
+        self._asked: frozenset[str] = frozenset()
         self._standings: dict[str, Standing] = {}
         self._turned = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
@@ -35,7 +38,8 @@ class Watch:
                 if self._asking is None:
                     self._asking = asyncio.create_task(self._ask())
                 await turned.wait()
-                if self._standings.get(job) != known:
+                # An answer that was under way already when this job joined says nothing of it.
+                if job in self._asked and self._standings.get(job) != known:
                     return self._standings.get(job)
         finally:
             self._wanted[job] -= 1
@@ -44,14 +48,20 @@ class Watch:
 
     async def _ask(self) -> None:
         try:
+            pause = INTERVAL_SEC
             while self._wanted:
+                asked = frozenset(self._wanted)
                 try:
-                    self._standings = await asyncio.to_thread(self._store.standings, list(self._wanted))
+                    standings = await asyncio.to_thread(self._store.standings, asked)
                 except sa.exc.SQLAlchemyError as error:  # who waits goes on waiting, until it has had enough
-                    logger.warning("cannot look after jobs: %s", error)
+                    if pause == INTERVAL_SEC:
+                        logger.warning("cannot look after jobs: %s", error)
+                    pause = LONGEST_INTERVAL_SEC
                 else:
+                    pause = INTERVAL_SEC
+                    self._asked, self._standings = asked, standings
                     turned, self._turned = self._turned, asyncio.Event()
                     turned.set()
-                await asyncio.sleep(INTERVAL_SEC)
+                await asyncio.sleep(pause)
         finally:
             self._asking = None

@@ -18,8 +18,8 @@ from stream_server.engine.engine import Engine
 from stream_server.jobs.database import database_url, writing
 from stream_server.jobs.ledger import JobLedger
 from stream_server.jobs.object import ObjectStore
-from stream_server.jobs.queue import ANSWERS, CALLBACKS, JOBS, NAME, VERSION, WorkQueue
-from stream_server.jobs.run import JobRun
+from stream_server.jobs.queue import ANSWERS, CALLBACKS, DOWNLOADS, JOBS, NAME, TEXTS, VERSION, WorkQueue
+from stream_server.jobs.run import JobRun, StoppingError
 from stream_server.jobs.store import JobStore
 from stream_server.jobs.sweep import Sweeper
 from stream_server.jobs.webhook import Deliverer
@@ -31,8 +31,13 @@ logger = logging.getLogger(__name__)
 
 POLL_SEC: Final = 0.1
 """How often the queues are looked at: what a caller who waits is kept waiting at least."""
+DOWNLOADS_AT_ONCE: Final = 16
+DOWNLOADS_OF_ONE: Final = 4
+"""For one API key."""
+TEXTS_AT_ONCE: Final = 8
 CALLBACKS_AT_ONCE: Final = 8
-RETRY_SEC: Final = 5.0
+FIRST_PAUSE_SEC: Final = 5.0
+LONGEST_PAUSE_SEC: Final = 60.0
 STOP_PATIENCE_SEC: Final = 10.0
 
 
@@ -60,7 +65,7 @@ class Worker:
         )
         self._deliverer = Deliverer(settings, database)
         store = JobStore(database, queue, most_unfinished=settings.max_queued_jobs)
-        self._sweeper = Sweeper(settings, database, store, objects, queue)
+        self._sweeper = Sweeper(settings, database, store, objects, queue, process=process)
         self._idle = threading.Condition()
         self._running = 0
 
@@ -73,32 +78,44 @@ class Worker:
             "run_migrations": False,
             "use_listen_notify": False,
             "log_level": "WARNING",
-            "max_executor_threads": 2 * self._settings.max_jobs + CALLBACKS_AT_ONCE + 8,
+            "max_executor_threads": sum(self._places().values()) + 8,
         }
         DBOS(config=config)
 
         @DBOS.workflow(name=JOBS)
-        def transcribe(job: str) -> None:
-            self._insist(lambda: self._run.run(job))
+        def transcribe(job: str, queue: str) -> None:
+            self._insist(lambda: self._run.run(job, queue))
 
         @DBOS.workflow(name=CALLBACKS)
         def deliver(delivery: str, number: int) -> None:
             self._insist(lambda: self._deliver(delivery, number))
 
         DBOS.launch()
-        for name, most in (
-            (JOBS, self._settings.max_jobs),
-            (ANSWERS, self._settings.max_jobs),
-            (CALLBACKS, CALLBACKS_AT_ONCE),
-        ):
+        for name, most in self._places().items():
+            each = DOWNLOADS_OF_ONE if name == DOWNLOADS else None
             DBOS.register_queue(
-                name, worker_concurrency=most, polling_interval_sec=POLL_SEC, on_conflict="always_update"
+                name,
+                worker_concurrency=most,
+                partition_worker_concurrency=each,
+                polling_interval_sec=POLL_SEC,
+                on_conflict="always_update",
             )
         self._sweeper.start()
         logger.info("working on jobs, %d at a time", self._settings.max_jobs)
 
+    def _places(self) -> dict[str, int]:
+        """How much of each queue is worked on at the same time. Only the first two recognize speech."""
+        most = self._settings.max_jobs
+        return {
+            JOBS: most,
+            ANSWERS: most,
+            DOWNLOADS: DOWNLOADS_AT_ONCE,
+            TEXTS: TEXTS_AT_ONCE,
+            CALLBACKS: CALLBACKS_AT_ONCE,
+        }
+
     def stop(self) -> None:
-        """Hand back what is being worked on, and stop."""
+        """Leave what is being worked on for others, and stop."""
         self._stopping.set()
         self._sweeper.stop()
         with self._idle:
@@ -112,13 +129,15 @@ class Worker:
         with self._idle:
             self._running += 1
         try:
+            pause = FIRST_PAUSE_SEC
             while True:
                 try:
                     work()
-                except Exception:
+                except Exception as error:
                     logger.exception("the database, the object store or this program has failed; trying again")
-                    if self._stopping.wait(RETRY_SEC):
-                        raise
+                    if self._stopping.wait(pause):
+                        raise StoppingError from error
+                    pause = min(2 * pause, LONGEST_PAUSE_SEC)
                 else:
                     return
         finally:

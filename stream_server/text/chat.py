@@ -118,7 +118,7 @@ class ChatClient:
     def _ask_once(self, messages: Messages, answer: type[Answer], check: Callable[[Answer], None]) -> Answer:
         content = self._complete(messages, answer)
         try:
-            value = answer.model_validate_json(content)
+            value = answer.model_validate_json(_unfenced(content))
             check(value)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -207,6 +207,13 @@ class _MisfitError(Exception):
         super().__init__(reason)
         self.content = content
         self.reason = reason
+
+
+def _unfenced(content: str) -> str:
+    """The answer without the code fence of Markdown that some models put around it, whatever shape is asked for."""
+    text = content.strip()
+    is_fenced = text.startswith("```") and text.endswith("```")
+    return text.strip("`").removeprefix("json") if is_fenced else content
 
 
 def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:

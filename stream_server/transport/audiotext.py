@@ -6,6 +6,7 @@ A job may have a ``callback_url``, which audiotext does not know.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -64,7 +65,10 @@ class JobFault(BaseModel):
 
 
 class TranscriptionJob(BaseModel):
-    """A job. ``result`` is there when it is completed: an object, or text for ``response_format`` text, srt and vtt."""
+    """A job. ``result`` is there when it is completed: an object, or text for ``response_format`` text, srt and vtt.
+
+    A batch has no result of its own: each of its files is a job that has one.
+    """
 
     id: str
     object: Literal["transcription.job"] = "transcription.job"
@@ -94,7 +98,7 @@ _FOLLOWING: Final = links("audiotext_read", "audiotext_read_result", "audiotext_
     "",
     summary="Make a job",
     status_code=202,
-    responses=responses(ErrorBody, 413)
+    responses=responses(ErrorBody, 404, 413)
     | {202: _job("The job is taken in and will end, whatever happens.") | _FOLLOWING},
     openapi_extra=form_body(JobForm, json=True),
 )
@@ -148,19 +152,22 @@ async def cancel(request: Request, caller: TranscribeCaller, job_id: JobId) -> R
 async def _answer(transcriptions: Transcriptions, job: Job, status: int = 200) -> Response:
     result = (await transcriptions.results([job])).get(job.id) if job.state is JobState.COMPLETED else None
     callback = await callback_of(transcriptions, job)
+    progress = _progress_of_batch(await transcriptions.children(job)) if job.kind == "batch" else _progress(job)
 
     def render() -> Response:
-        return json_answer(_described(job, transcriptions.model.name, result, callback), status)
+        return json_answer(_described(job, transcriptions.model.name, progress, result, callback), status)
 
     return await asyncio.to_thread(render)
 
 
-def _described(job: Job, served: str, result: JobResult | None, callback: Callback | None) -> TranscriptionJob:
+def _described(
+    job: Job, served: str, progress: JobProgress, result: JobResult | None, callback: Callback | None
+) -> TranscriptionJob:
     options, output = job.options, _output(job)
     return TranscriptionJob(
         id=job.id,
         status=job.state,
-        progress=_progress(job),
+        progress=progress,
         model=options.model or served,
         language=job.language or (options.language if options.language != "auto" else None),
         response_format="verbose_json" if output is Output.VERBOSE_WORDS else output,
@@ -184,6 +191,14 @@ def _progress(job: Job) -> JobProgress:
     if job.progress is not None:
         return JobProgress(percent=job.progress.percent, message=job.progress.message)
     return JobProgress(percent=0, message="Waiting" if job.state is JobState.QUEUED else "")
+
+
+def _progress_of_batch(files: Sequence[Job]) -> JobProgress:
+    """A batch is as far as its files are; those that were deleted are done with, too."""
+    percents = [100 if file.is_finished else file.progress.percent if file.progress else 0 for file in files]
+    done = sum(file.is_finished for file in files)
+    percent = sum(percents) // len(percents) if percents else 100
+    return JobProgress(percent=percent, message=f"{done} of {len(files)} files finished")
 
 
 def _moment(seconds: float) -> datetime:

@@ -23,16 +23,15 @@ async def body_chunks(request: Request, *, most: int | None = None, framing: int
     most: bytes of content; by default those of the largest file. framing: bytes that may come beside it.
 
     Raises:
-        JobError: UPLOAD_INCOMPLETE, also where it comes too slowly; FILE_TOO_LARGE, before any of it is read, where it
-            is declared to be longer. How much really comes is for the caller to watch. INVALID_PARAMETER, where it is
-            compressed.
+        JobError: UPLOAD_INCOMPLETE, also where it comes too slowly; FILE_TOO_LARGE, where it is longer, before any of
+            it is read if that is declared; INVALID_PARAMETER, where it is compressed.
     """
     settings = transcriptions_of(request).settings
     most = settings.max_upload_bytes if most is None else most
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise JobError(Reason.INVALID_PARAMETER, "the body is compressed (Content-Encoding); send it as it is")
     if int(request.headers.get("content-length", 0)) > most + framing:
-        raise too_large(most)
+        raise _too_large(most)
     clock = asyncio.get_running_loop().time
     waited, size = 0.0, 0
     async with aclosing(request.stream()) as stream:
@@ -50,11 +49,13 @@ async def body_chunks(request: Request, *, most: int | None = None, framing: int
                 return
             waited += clock() - asked
             size += len(chunk)
+            if size > most + framing:
+                raise _too_large(most)
             if waited > settings.upload_timeout and size < waited * SLOWEST:
                 raise JobError(Reason.UPLOAD_INCOMPLETE, f"the upload brings less than {SLOWEST} bytes a second")
             if chunk:
                 yield chunk
 
 
-def too_large(most: int) -> JobError:
+def _too_large(most: int) -> JobError:
     return JobError(Reason.FILE_TOO_LARGE, f"the body is larger than {most / 10**6:.10g} MB, the most that is taken")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
@@ -43,7 +45,7 @@ MEANINGS: Final = {
     400: "A parameter is missing or wrong, or the audio cannot be read.",
     401: "The API key is missing, wrong or revoked.",
     403: "The API key is not for this.",
-    404: "There is no such job, or it is not yours.",
+    404: "There is no such job or upload, or it is not yours.",
     409: "The job is not in a state in which this can be done.",
     413: "The file is larger than the server accepts.",
     422: "Asked for rightly, but it cannot be done with this audio, model or configuration.",
@@ -63,14 +65,18 @@ _HTTP_REASONS: Final = {400: Reason.INVALID_PARAMETER, 413: Reason.FILE_TOO_LARG
 
 
 def dialect_router(shape: Shape, **options: Any) -> APIRouter:
-    """A router that answers every error in a dialect's own shape; ``options`` are those of FastAPI's router."""
+    """A router that answers every error in a dialect's own shape, and refuses query parameters that a route does not
+    have; ``options`` are those of FastAPI's router."""
 
     class DialectRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
+            known = _parameters(self)
 
             async def answer(request: Request) -> Response:
                 try:
+                    if known is not None:
+                        _refuse_unknown(request, known)
                     response = await handle(request)
                 except ClientDisconnect:
                     return Response(status_code=CLIENT_GONE)
@@ -196,13 +202,30 @@ def as_job_error(cause: Exception, request: Request) -> JobError:
             return JobError(Reason.INTERNAL, f"the server is at fault; report request {request_id}")
 
 
+def _parameters(route: APIRoute) -> list[str] | None:
+    """What a route takes in the query; None where `intake.take_in` reads that, as the documented body tells."""
+    extra = route.openapi_extra or {}
+    if "parameters" in extra or "multipart/form-data" in extra.get("requestBody", {}).get("content", {}):
+        return None
+    return sorted(field.alias for field in get_flat_params(route.dependant) if isinstance(field.field_info, Query))
+
+
+def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    for name in request.query_params:
+        if name not in known:
+            there_are = f"there are: {', '.join(known)}" if known else "this takes none"
+            message = f"there is no parameter {name[:100]!r}; {there_are}"
+            raise JobError(Reason.INVALID_PARAMETER, message, parameter=name)
+
+
 def _parameter_error(error: RequestValidationError) -> JobError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("query", "path", "header", "body")]
     name = ".".join(place) or "body"
     if first["type"] == "missing":
         return JobError(Reason.MISSING_PARAMETER, f"{name} is missing", parameter=name)
-    return JobError(Reason.INVALID_PARAMETER, f"{name}: {first['msg'].lower()}", parameter=name)
+    message = first["msg"].removeprefix("Value error, ")
+    return JobError(Reason.INVALID_PARAMETER, f"{name}: {message[:1].lower()}{message[1:]}", parameter=name)
 
 
 def _error_headers(error: JobError) -> dict[str, str]:

@@ -147,7 +147,7 @@ async def models(service: Served) -> ModelList:
 @router.get(
     "/metrics",
     tags=["Operations"],
-    summary="Metrics",
+    summary="Metrics for Prometheus",
     response_class=Response,
     response_description="Prometheus' text format.",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},

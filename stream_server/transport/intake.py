@@ -19,7 +19,7 @@ from stream_server.auth import Caller
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
-from stream_server.transport.body import body_chunks, too_large
+from stream_server.transport.body import body_chunks
 from stream_server.transport.dialect import transcriptions_of
 from stream_server.transport.field import MAX_BODY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, Fields, M
 from stream_server.transport.multipart import Event, Part, PartEnd, read_parts
@@ -31,6 +31,8 @@ FRAMING_BYTES: Final = 2**20
 FORM: Final = "multipart/form-data"
 URLENCODED: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
+
+_BY_CONTENT: Final = (Reason.UNSUPPORTED_FORMAT, Reason.FILE_TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,21 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that was not kept. ``position``: its place among the files of the request; ``name`` as of an `Upload`."""
+
+    position: int
+    name: str
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
 class Intake(Generic[M]):
+    """``refused``: in the order in which they came, as are the ``uploads``."""
+
     values: M
     uploads: list[Upload]
+    refused: list[Refusal]
 
 
 @asynccontextmanager
@@ -59,21 +73,23 @@ async def take_in(
     files: Sequence[str] = ("file",),
     most: int = 1,
     raw: bool = False,
+    lenient: bool = False,
 ) -> AsyncIterator[Intake[M]]:
     """The parameters and the files of a request; uploads that no job has claimed are dropped when the block is left.
 
     model: the parameters. They may come in a form, as JSON, or in the query. files: names of the form fields that are
     files (``name[]`` too), in all at most ``most``. raw: the body itself is the file, called as ``X-Filename`` says.
+    lenient: a file of a form that is empty, too large or no audio is read to its end and noted in `Intake.refused`.
 
     Raises:
         JobError: MISSING_PARAMETER, INVALID_PARAMETER; FILE_TOO_LARGE, UNSUPPORTED_FORMAT; UPLOAD_INCOMPLETE, if the
             client has left or has sent nothing for the setting ``upload_timeout``; SERVICE_UNAVAILABLE.
     """
     transcriptions = transcriptions_of(request)
-    reader = _Reader(request, transcriptions.objects, transcriptions.settings, Fields(model), caller.id)
+    reader = _Reader(request, transcriptions.objects, transcriptions.settings, Fields(model), caller.id, lenient)
     try:
         await reader.read(files, most, raw)
-        yield Intake(reader.fields.validated(), reader.uploads)
+        yield Intake(reader.fields.validated(), reader.uploads, reader.refused)
     finally:
         if reader.uploads:
             names = [upload.object for upload in reader.uploads]
@@ -122,13 +138,17 @@ def form_body(
 class _Reader(Generic[M]):
     """Reads one request."""
 
-    def __init__(self, request: Request, objects: ObjectStore, settings: Settings, fields: Fields[M], key: str) -> None:
+    def __init__(
+        self, request: Request, objects: ObjectStore, settings: Settings, fields: Fields[M], key: str, lenient: bool
+    ) -> None:
         self.fields = fields
         self.uploads: list[Upload] = []
+        self.refused: list[Refusal] = []
         self._request = request
         self._objects = objects
         self._settings = settings
         self._key = key
+        self._lenient = lenient
 
     async def read(self, files: Sequence[str], most: int, raw: bool) -> None:
         for name, value in self._request.query_params.multi_items():
@@ -170,20 +190,35 @@ class _Reader(Generic[M]):
         first = await anext(events)
         if first is PartEnd.END and not part.filename:
             return  # what a browser sends for a field in which no file was chosen
-        if len(self.uploads) == most:
+        position = len(self.uploads) + len(self.refused)
+        if position == most:
             raise JobError(
                 Reason.INVALID_PARAMETER,
                 f"there are more files than {most}, the most for a request",
                 parameter=part.name,
             )
-        await self._store(_content(first, events), part.filename or "")
+        content = _Content(first, events)
+        try:
+            await self._store(content.pieces, part.filename or "")
+        except JobError as error:
+            if most == 1 or error.reason not in _BY_CONTENT:
+                raise
+            name = _display_name(part.filename or "")
+            refusal = JobError(error.reason, f"{name or f'file {position + 1}'}: {error.message}", parameter=part.name)
+            if not self._lenient:
+                raise refusal from None
+            async for _ in content.pieces:
+                pass
+            if not content.is_over:  # it was not the file that was refused, but the body
+                raise
+            self.refused.append(Refusal(position, name, refusal))
 
     async def _read_file(self) -> None:
         async with aclosing(body_chunks(self._request)) as chunks:
             first = await anext(chunks, None)
             if first is not None:
                 name = unquote(self._request.headers.get("x-filename", ""))
-                await self._store(_content(first, chunks), name)
+                await self._store(_Content(first, chunks).pieces, name)
 
     async def _store(self, content: AsyncIterator[bytes], name: str) -> None:
         stored = await self._objects.receive(content, key=self._key, most=self._settings.max_upload_bytes)
@@ -202,19 +237,22 @@ class _Reader(Generic[M]):
         async with aclosing(body_chunks(self._request, most=MAX_BODY_BYTES)) as chunks:
             async for chunk in chunks:
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_large(MAX_BODY_BYTES)
         return bytes(body)
 
 
-async def _content(first: Event, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+class _Content:
     """The content of a file: ``first``, and what follows up to the end of the part."""
-    if isinstance(first, bytes):
-        yield first
-        async for piece in rest:
-            if piece is PartEnd.END:
-                return
+
+    def __init__(self, first: Event, rest: AsyncIterator[Any]) -> None:
+        self.is_over = False
+        """Whether the end of the part has come."""
+        self.pieces = self._read(first, rest)
+
+    async def _read(self, piece: Event | None, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+        while isinstance(piece, bytes):
             yield piece
+            piece = await anext(rest, None)
+        self.is_over = piece is PartEnd.END
 
 
 async def _field(part: Part, events: AsyncIterator[Event]) -> bytes:

@@ -12,7 +12,7 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_server.jobs.error import JobError, Reason
-from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions, Urgency
+from stream_server.jobs.job import Failure, Job, JobState, Source, TranscriptionOptions, Urgency
 from stream_server.jobs.media import probe_media
 from stream_server.jobs.service import MOST_FILES, Transcriptions
 from stream_server.transport import lesan_shape
@@ -26,7 +26,7 @@ from stream_server.transport.dialect import (
     while_connected,
 )
 from stream_server.transport.document import JobId, links
-from stream_server.transport.intake import Upload, form_body, take_in
+from stream_server.transport.intake import form_body, take_in
 from stream_server.transport.lesan_shape import (
     PREFIX,
     Deletion,
@@ -35,6 +35,7 @@ from stream_server.transport.lesan_shape import (
     TranscriptionPage,
     error_response,
 )
+from stream_server.transport.lesan_source import addressed, fetchable, received
 from stream_server.transport.upload import uploaded
 
 SURFACE: Final = "lesan"
@@ -66,7 +67,9 @@ class BatchOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    audio_urls: tuple[Address, ...] = Field((), max_length=MOST_FILES, description="Addresses, as for one recording.")
+    audio_urls: tuple[str, ...] = Field(
+        (), max_length=MOST_FILES, description="Addresses, as for one recording; one that is refused fails alone."
+    )
     language: str = _LANGUAGE
     callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
@@ -112,7 +115,8 @@ async def create(request: Request, response: Response, caller: TranscribeCaller)
         wanted = intake.values
         options = TranscriptionOptions(language=wanted.language)
         transcriptions.check(options)
-        source = _one([*_addressed([wanted.audio_url] if wanted.audio_url else []), *_received(intake.uploads)])
+        sources = [] if wanted.audio_url is None else [addressed(wanted.audio_url)]
+        source = _one([*sources, *received(intake)])
         waits = wanted.mode == "sync"
         job = await transcriptions.submit(
             caller,
@@ -140,25 +144,32 @@ async def create(request: Request, response: Response, caller: TranscribeCaller)
     openapi_extra=form_body(BatchOrder, files=("files",), most=MOST_FILES, json=True),
 )
 async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
-    """Transcribe several recordings, each as a job of its own under one job for all of them."""
+    """Transcribe several recordings, each as a job of its own under one job for all of them.
+
+    A file or an address that is refused is a job that has failed; the others go on.
+    """
     transcriptions = transcriptions_of(request)
-    async with take_in(request, BatchOrder, caller=caller, files=("files",), most=MOST_FILES) as intake:
+    async with take_in(request, BatchOrder, caller=caller, files=("files",), most=MOST_FILES, lenient=True) as intake:
+        urls, files = intake.values.audio_urls, received(intake)
         options = TranscriptionOptions(language=intake.values.language)
         transcriptions.check(options)
-        sources = [*_addressed(intake.values.audio_urls), *_received(intake.uploads)]
-        if intake.values.audio_urls and intake.uploads:
+        if urls and files:
             raise JobError(Reason.INVALID_PARAMETER, "give audio_urls or files, not both", parameter="audio_urls")
-        if not sources:
+        if not urls and not files:
             raise JobError(Reason.MISSING_PARAMETER, "audio_urls or files are missing", parameter="audio_urls")
+        refused = {refusal.position: refusal.error for refusal in intake.refused}
+        if urls:
+            files, refused = await fetchable(urls, transcriptions, caller)
         batch = await transcriptions.submit_batch(
             caller,
-            sources,
+            files,
             options,
             surface=SURFACE,
             request_id=request_id_of(request),
             callback_url=intake.values.callback_url,
+            refused={position: Failure(error.reason, error.message) for position, error in refused.items()},
         )
-    return lesan_shape.new_batch(batch, len(sources))
+    return lesan_shape.new_batch(batch, len(files))
 
 
 @router.get(
@@ -270,15 +281,6 @@ async def _view(transcriptions: Transcriptions, job: Job) -> Transcription:
 
 def _groups(jobs: Sequence[Job]) -> list[Sequence[Job]]:
     return [jobs[start : start + _RESULTS_AT_ONCE] for start in range(0, len(jobs), _RESULTS_AT_ONCE)]
-
-
-def _addressed(urls: Sequence[str]) -> list[Source]:
-    found = [(url, uploaded(url)) for url in urls]
-    return [Source(url=url) if upload is None else Source(object=upload[0], name=url) for url, upload in found]
-
-
-def _received(uploads: Sequence[Upload]) -> list[Source]:
-    return [Source(object=upload.object, name=upload.name) for upload in uploads]
 
 
 def _one(sources: Sequence[Source]) -> Source:

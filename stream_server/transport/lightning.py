@@ -26,6 +26,7 @@ from stream_server.transport.dialect import (
 )
 from stream_server.transport.http import service_of
 from stream_server.transport.intake import Intake, form_body, take_in
+from stream_server.transport.upload import source_at
 
 SURFACE: Final = "lightning"
 
@@ -38,7 +39,9 @@ class ListenRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str | None = Field(None, description="Address of the audio: `http://`, `https://` or `s3://`.")
+    url: str | None = Field(
+        None, description="Address of the audio: `http://`, `https://`, `s3://`, or the `file_url` of a signed upload."
+    )
     language: str = Field("auto", description="ISO 639-1 code.", max_length=35)
     punctuate: bool | None = Field(
         None,
@@ -180,7 +183,7 @@ def _source(intake: Intake[ListenRequest]) -> Source:
     if url is not None and intake.uploads:
         raise JobError(Reason.INVALID_PARAMETER, "Give either url or an audio file, not both", parameter="url")
     if url is not None:
-        return Source(url=url)
+        return source_at(url)
     if not intake.uploads:
         raise JobError(Reason.MISSING_PARAMETER, "Missing required parameter: url or audio file", parameter="url")
     return Source(object=intake.uploads[0].object, name=intake.uploads[0].name)

@@ -56,9 +56,17 @@ class Asr(BaseModel):
     outfmt: Format = Field("colored_text", description="How the result is written.")
     beam_size: int = Field(1, ge=1, le=100, description="1: decoding is greedy here.")
     min_silence_duration_ms: int | None = Field(None, ge=100, le=10_000, description="The pause that ends a segment.")
-    maxlen: int | None = Field(None, ge=10, le=200, description="Characters to a line of `srt`.")
+    maxlen: int | None = Field(None, ge=10, le=200, description="Characters to a line; for `srt` only.")
 
     def options(self) -> TranscriptionOptions:
+        """What is to be done.
+
+        Raises:
+            JobError: ``INVALID_PARAMETER``.
+        """
+        if self.maxlen is not None and self.outfmt != "srt":
+            message = f"maxlen has no effect on outfmt={self.outfmt}; it is for outfmt=srt"
+            raise JobError(Reason.INVALID_PARAMETER, message, parameter="maxlen")
         return TranscriptionOptions(
             language=self.language,
             min_silence_ms=self.min_silence_duration_ms,

@@ -70,7 +70,7 @@ _LIVE_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 @router.post(
     "/v1/audio/transcriptions",
     summary="Transcribe",
-    responses=_LIVE_ANSWER | responses(ErrorBody, 409, 413, 504),
+    responses=_LIVE_ANSWER | responses(ErrorBody, 404, 409, 413, 504),
     openapi_extra=form_body(TranscriptionForm, json=True),
 )
 async def transcribe(request: Request, caller: TranscribeCaller) -> Response:

@@ -19,6 +19,7 @@ from stream_server.text.language import normalize_language
 from stream_server.transport.answer import Output
 from stream_server.transport.intake import Upload
 from stream_server.transport.script import script_of
+from stream_server.transport.upload import source_at
 
 SUMMARY_WORDS: Final = 150
 PREFIX_MS: Final = 300
@@ -35,8 +36,19 @@ def _decoded(value: Any) -> Any:
     return value
 
 
+def _parted(value: Any) -> Any:
+    """Phrases that came as one text are separated by commas; a list of several is one already."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return [phrase for part in value.split(",") if (phrase := part.strip())]
+    return value
+
+
 Phrase = Annotated[str, Field(min_length=1, max_length=200)]
 Phrases = Annotated[tuple[Phrase, ...], Field(max_length=1000)]
+Terms = Annotated[Phrases, BeforeValidator(_parted)]
+"""Repeated fields or a JSON list, as other lists, or in one field with commas."""
 
 
 class DetectorChunking(BaseModel):
@@ -56,7 +68,11 @@ class TranscriptionForm(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     model: str = Field(max_length=200, description="A model of `/v1/models`, or one of the names it goes by.")
-    url: str | None = Field(None, description="Address of the audio, in place of `file`: `https://` or `s3://`.")
+    url: str | None = Field(
+        None,
+        description="Address of the audio, in place of `file`: `http://`, `https://`, `s3://`, or the `file_url` of a "
+        "signed upload.",
+    )
     language: str = Field("", max_length=35, description="Language tag, such as `en` or `pt-BR`; or `auto`.")
     language_code: str = Field("", max_length=35, description="The same under another name.")
     languages: Phrases = Field((), description="The language, as a list of one.")
@@ -69,7 +85,7 @@ class TranscriptionForm(BaseModel):
     )
     word_timestamps: bool = Field(False, description="Words with their times, in the segments; needs `verbose_json`.")
     prompt: str = Field("", max_length=10_000, description="Names and terms to expect, separated by commas or lines.")
-    keywords: Phrases = Field((), description="Names and terms to expect.")
+    keywords: Terms = Field((), description="Names and terms to expect.")
     temperature: float = Field(0.0, ge=0, le=1, description="0: decoding is deterministic here.")
     include: Phrases = Field((), description="`logprobs` is not available.")
     chunking_strategy: Annotated[Literal["auto"] | DetectorChunking | None, BeforeValidator(_decoded)] = Field(
@@ -83,16 +99,16 @@ class TranscriptionForm(BaseModel):
     enable_emotion_diarization: bool = Field(False, description="Not available.")
     project: str = Field("", max_length=200, description="Whose speakers to look among.")
     enable_intent_detection: bool = Field(False, description="What the speaker wants; needs a language model.")
-    intent_choices: Phrases = Field((), description="Among what the intent is chosen; anything, if not given.")
+    intent_choices: Terms = Field((), description="Among what the intent is chosen; anything, if not given.")
     enable_summarization: bool = Field(False, description="A summary; needs a language model.")
     summary_max_length: int = Field(SUMMARY_WORDS, ge=1, le=10_000, description="Words.")
     enable_sentiment_analysis: bool = Field(False, description="How it is said; needs a language model.")
     enable_keyterm_normalization: bool = Field(
         False, description="Text in which names and terms are written in one way; needs a language model."
     )
-    keyterm_keywords: Phrases = Field((), description="How names and terms are to be written.")
+    keyterm_keywords: Terms = Field((), description="How names and terms are to be written.")
     enable_profanity_hashing: bool = Field(False, description="Mask bad words by asterisks.")
-    hash_keywords: Phrases = Field((), description="Words to mask, in place of the server's list.")
+    hash_keywords: Terms = Field((), description="Words to mask, in place of the server's list.")
     output_language: str = Field("", max_length=35, description="Language to translate to.")
 
     @model_validator(mode="before")
@@ -143,14 +159,14 @@ class TranscriptionForm(BaseModel):
         """Where the audio is.
 
         Raises:
-            JobError: neither a file nor an address came, or both.
+            JobError: neither a file nor an address came, or both; an address of an upload that was not made here.
         """
         if uploads and self.url:
             raise _invalid("url", "both file and url are given; send one of them")
         if uploads:
             return Source(object=uploads[0].object, name=uploads[0].name)
         if self.url:
-            return Source(url=self.url)
+            return source_at(self.url)
         raise JobError(Reason.MISSING_PARAMETER, "file is missing; send a file, or a url", parameter="file")
 
     def options(self, spoken: tuple[str, ...], aliases: tuple[str, ...]) -> TranscriptionOptions:

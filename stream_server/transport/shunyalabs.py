@@ -82,7 +82,7 @@ class SpeakerForm(ProjectForm):
     name: Name
 
 
-@router.get("/health", summary="Health", response_description="How it is, whatever that is.")
+@router.get("/health", summary="Health of the parts", response_description="How it is, whatever that is.")
 async def health(request: Request) -> HealthReport:
     """Whether recordings and live callers are served. Needs no key."""
     service = service_of(request)

@@ -13,9 +13,10 @@ from typing import Annotated, Final
 from urllib.parse import quote, unquote
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from stream_server.jobs.error import JobError, Reason
+from stream_server.jobs.job import Source
 from stream_server.token import TokenError
 from stream_server.transport.body import body_chunks
 from stream_server.transport.dialect import TranscribeCaller, dialect_router, responses, transcriptions_of
@@ -28,7 +29,7 @@ _MEDIA_TYPE: Final = r"^[A-Za-z0-9.+-]{1,100}/[A-Za-z0-9.+-]{1,100}$"
 
 class SignedAddress(BaseModel):
     upload_url: str = Field(description="Takes the file by PUT, once and without a key.")
-    file_url: str = Field(description="What to give as `audio_url` then.")
+    file_url: str = Field(description="What to give as `audio_url` or `url` then.")
     file_id: str
 
 
@@ -36,6 +37,12 @@ class UploadedFile(BaseModel):
     file_id: str
     size: int = Field(description="Bytes.")
     format: str = Field(description="What the content turned out to be.")
+
+
+def _media_type(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(_MEDIA_TYPE, value):
+        raise ValueError("has to be a media type without parameters, such as audio/wav")
+    return value
 
 
 router = dialect_router(error_response, tags=["Lesan"])
@@ -53,7 +60,11 @@ async def signed_url(
     filename: Annotated[str, Query(min_length=1, max_length=255, description="What the file is called.")],
     content_type: Annotated[
         str | None,
-        Query(pattern=_MEDIA_TYPE, description="The `Content-Type` that the upload has to have; any, if not given."),
+        Query(
+            description="The `Content-Type` that the upload has to have; any, if not given.",
+            json_schema_extra={"pattern": _MEDIA_TYPE},
+        ),
+        AfterValidator(_media_type),
     ] = None,
 ) -> SignedAddress:
     """An address for the upload of one file, and the one by which jobs may then use it."""
@@ -102,8 +113,20 @@ async def upload(
     return UploadedFile(file_id=f"file_{name}", size=stored.size, format=stored.format)
 
 
-def uploaded(address: str) -> tuple[str, str] | None:
+def source_at(url: str) -> Source:
+    """The recording at the address of a parameter ``url``: a signed upload, or what is to be fetched.
+
+    Raises:
+        JobError: as `uploaded`.
+    """
+    upload = uploaded(url, parameter="url")
+    return Source(url=url) if upload is None else Source(object=upload[0], name=upload[1])
+
+
+def uploaded(address: str, *, parameter: str = "audio_url") -> tuple[str, str] | None:
     """The object behind a ``file_url``, and what the file is called; None for addresses of other kinds.
+
+    ``parameter``: what the address was given as.
 
     Raises:
         JobError: ``INVALID_PARAMETER``, for one that was not made here.
@@ -115,6 +138,6 @@ def uploaded(address: str) -> tuple[str, str] | None:
         raise JobError(
             Reason.INVALID_PARAMETER,
             "this is not the address of an upload; take the file_url from /v1/uploads/signed-url",
-            parameter="audio_url",
+            parameter=parameter,
         )
     return found[1], unquote(found[2] or "")

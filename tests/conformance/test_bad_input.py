@@ -194,6 +194,8 @@ def with_last_position(position: int) -> bytes:
     return bytes(file)
 
 
+NO_FAULT_OF_OURS: Final = {"UNSUPPORTED_FORMAT", "AUDIO_TOO_LONG", "completed"}
+"""It depends on the decoder what is made of a length that cannot be."""
 UNSUPPORTED, TOO_LONG = "UNSUPPORTED_FORMAT", "AUDIO_TOO_LONG"
 LATE: Final = {
     "damaged": (lambda: DAMAGED, {UNSUPPORTED}),
@@ -209,11 +211,11 @@ LATE: Final = {
     "5 hours": (lambda: silence(5), {TOO_LONG}),
     "5 hours that it does not tell": (lambda: of_unknown_length(silence(5)), {TOO_LONG}),
     "5 hours of Matroska in the header only": (lambda: with_duration(5 * HOURS), {TOO_LONG}),
-    "endless Matroska": (lambda: with_duration(float("inf")), {TOO_LONG, UNSUPPORTED, "completed"}),
-    "Matroska of no length": (lambda: with_duration(float("nan")), {TOO_LONG, UNSUPPORTED, "completed"}),
-    "Matroska that ends before it begins": (lambda: with_duration(-1e300), {TOO_LONG, UNSUPPORTED, "completed"}),
-    "Ogg of a thousand years": (lambda: with_last_position(2**62), {TOO_LONG, UNSUPPORTED, "completed"}),
-    "Ogg that ends before it begins": (lambda: with_last_position(-(2**62)), {TOO_LONG, UNSUPPORTED, "completed"}),
+    "endless Matroska": (lambda: with_duration(float("inf")), NO_FAULT_OF_OURS),
+    "Matroska of no length": (lambda: with_duration(float("nan")), NO_FAULT_OF_OURS),
+    "Matroska that ends before it begins": (lambda: with_duration(-1e300), NO_FAULT_OF_OURS),
+    "Ogg of a thousand years": (lambda: with_last_position(2**62), NO_FAULT_OF_OURS),
+    "Ogg that ends before it begins": (lambda: with_last_position(-(2**62)), NO_FAULT_OF_OURS),
 }
 
 
@@ -470,39 +472,24 @@ def test_paths_that_lead_out(server: Running, client: httpx2.Client, name: str) 
         assert answer.status_code in (404, 405), (method, path)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [*(name for name in STRANGE if "\0" not in name), "../../../tmp/x.wav", "/etc/passwd", "C:\\x.wav", "", ".", "a/"],
-)
+NAMES: Final = ("' OR 1=1 --", "../../x.wav", "/etc/passwd", "C:\\x.wav", "\x1b[31m\u202e", "x" * 1000, "", "..")
+
+
+@pytest.mark.parametrize("name", NAMES)
 @ways
 def test_names_of_files_are_only_shown(way: str, name: str, client: httpx2.Client) -> None:
     surface = SURFACES[way]
     if way == "upload" and not 1 <= len(name) <= 255:
         assert client.get("/v1/uploads/signed-url", params={"filename": name}).status_code == 400
         return
-    outcome = surface.outcome(client, surface.send(client, clip(), name))
-    assert outcome == "completed"
+    assert surface.outcome(client, surface.send(client, clip(), name)) == "completed"
 
 
 # Parameters
 
-NUMBERS: Final = (
-    "-1",
-    "0",
-    "1e309",
-    "NaN",
-    "Infinity",
-    "9" * 400,
-    "1_0",
-    "0x10",
-    "٣٣",
-    " ",
-    "1.5",
-    "true",
-    "null",
-    "[1]",
-    "{}",
-)
+NUMBERS: Final = ("-1", "0", "1e309", "NaN", "Infinity", "9" * 400, "0x10", "٣٣", " ", "1.5", "true", "[1]", "{}")
+NO_LANGUAGES: Final = ("xx-klingon", "en' --", "../en", "e" * 30_000)
+FORMS: Final = [way for way in SURFACES if way != "upload"]
 WRONG: Final = [
     *(("openai", "summary_max_length", number) for number in NUMBERS),
     *(("openai", "temperature", number) for number in NUMBERS if number != "0"),
@@ -510,13 +497,8 @@ WRONG: Final = [
     *(("asr", "maxlen", number) for number in NUMBERS),
     *(("asr", "beam_size", number) for number in NUMBERS),
     *(("translate", "min_silence_duration_ms", number) for number in NUMBERS),
-    *(
-        (way, "language", value)
-        for way in SURFACES
-        if way != "upload"
-        for value in ("xx-klingon", "en' --", "../en", "e" * 70_000)
-    ),
-    *((way, "nonsense", "1") for way in SURFACES if way != "upload"),
+    *((way, "language", value) for way in FORMS for value in NO_LANGUAGES),
+    *((way, "nonsense", "1") for way in FORMS),
     *((way, "url[]", "http://files.test/") for way in ("asr", "translate")),
 ]
 

@@ -295,7 +295,8 @@ def test_the_document_as_a_whole() -> None:
 def test_an_operation_is_documented(label: str) -> None:
     operation = OPERATIONS[label]
     assert len(operation["tags"]) == 1
-    assert operation["summary"]
+    name = operation["operationId"].partition("_")[2]
+    assert operation["summary"] not in ("", name.replace("_", " ").title()), "the framework made it up"
     assert operation["description"]
     parameters = operation.get("parameters", ())
     assert [parameter["name"] for parameter in parameters if not parameter.get("description")] == []

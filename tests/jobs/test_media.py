@@ -1,7 +1,7 @@
 import asyncio
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,6 +78,14 @@ async def test_title_and_picture(form: tuple[str, str], bench: Bench) -> None:
     kind, _, encoded = info.thumbnail.partition(",")
     assert kind == "data:image/jpeg;base64"
     assert base64.b64decode(encoded) == picture
+
+
+async def test_a_title_that_is_no_text(bench: Bench) -> None:
+    body = muxed("matroska", "aac", title="Ubung").replace(b"Ubung", b"\xdcbung")
+    stored = bench.store.receive_sync(iter([body]), key="k", job=None, most=10**7)
+    looking = probe_media(Source(object=stored.name), bench.store, bench.settings, key="k")
+    (found,) = await asyncio.gather(looking, return_exceptions=True)
+    assert isinstance(found, MediaInfo | JobError)
 
 
 async def test_a_large_picture_is_left_out(bench: Bench) -> None:
@@ -197,6 +205,8 @@ async def test_a_page(bench: Bench) -> None:
         ("/fickle", Reason.URL_FAILED),
         ("/inside", Reason.URL_REFUSED),
         ("/lists", Reason.UNSUPPORTED_FORMAT),
+        ("/vast", Reason.URL_FAILED),
+        ("/vaster", Reason.URL_FAILED),
         ("http://10.0.0.1/a.wav", Reason.URL_REFUSED),
         ("s3://bucket/a.wav", Reason.URL_REFUSED),
     ],
@@ -210,12 +220,21 @@ async def test_what_cannot_be_looked_at(path: str, reason: Reason, bench: Bench)
         else:
             request.begin(500, Content_Length="0")
 
+    def vast(digits: int) -> Callable[[Request], None]:
+        def answer(request: Request) -> None:
+            request.begin(206, Content_Length="100", Content_Range=f"bytes 0-99/{'9' * digits}")
+            request.give(body[:100])
+
+        return answer
+
     bench.site.pages = {
         "/image": ranged(b"\x89PNG\r\n\x1a\n" + bytes(1000)),
         "/empty": ranged(b""),
         "/cut": ranged(body[: len(body) // 2]),
         "/fickle": fickle,
         "/inside": redirect("http://10.0.0.1/"),
+        "/vast": vast(30),
+        "/vaster": vast(5000),
         "/lists": content(b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n"),
     }
     with pytest.raises(JobError) as caught:

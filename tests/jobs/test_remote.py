@@ -1,13 +1,14 @@
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 
+from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.remote import BLOCK_BYTES, HEAD_BYTES, MAX_BLOCKS, RemoteFile
 from stream_server.network import guarded_client
-from tests.support.site import HERE, Site, content, ranged, running_site
+from tests.support.site import HERE, Request, Site, content, ranged, running_site
 
 BODY = bytes(range(256)) * (4 * BLOCK_BYTES // 256) + b"the end"
 
@@ -65,3 +66,40 @@ def test_without_ranges_there_is_only_the_head(client: httpx2.Client, site: Site
     assert remote.size == 2 * HEAD_BYTES
     assert remote.read() == bytes(HEAD_BYTES)
     assert len(site.asked) == 1
+
+
+def declaring(**headers: str) -> Callable[[Request], None]:
+    """A range of 100 bytes, or more than the head, with these headers."""
+
+    def answer(request: Request) -> None:
+        request.begin(206 if "Content_Range" in headers else 200, Content_Type="audio/wav", **headers)
+        request.give(BODY[:100] if "Content_Range" in headers else bytes(HEAD_BYTES + BLOCK_BYTES))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Range": f"bytes 0-99/{10**18}"},
+        {"Content_Range": "bytes 0-99/" + "9" * 30},
+        {"Content_Range": "bytes 0-99/" + "9" * 5000},
+        {"Content_Length": str(10**18)},
+        {"Content_Length": "9" * 20},
+        {"Content_Length": "9" * 5000},
+    ],
+    ids=lambda headers: " ".join(f"{name} {len(value)}" for name, value in headers.items()),
+)
+def test_a_size_that_no_file_has(headers: dict[str, str], client: httpx2.Client, site: Site) -> None:
+    site.pages = {"/a": declaring(**headers)}
+    with pytest.raises(JobError) as caught:
+        RemoteFile(client, site.url("/a"), {}, listen_sec=math.inf)
+    assert caught.value.reason is Reason.URL_FAILED
+
+
+@pytest.mark.parametrize("headers", [{"Content_Range": "bytes 0-99/" + "9" * 18}, {"Content_Length": "9" * 18}])
+def test_the_largest_size(headers: dict[str, str], client: httpx2.Client, site: Site) -> None:
+    site.pages = {"/a": declaring(**headers)}
+    remote = io.BufferedReader(RemoteFile(client, site.url("/a"), {}, listen_sec=math.inf))
+    assert remote.seek(0, io.SEEK_END) == 10**18 - 1
+    assert remote.read() == b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Failure, Job, JobState, Progress, Source, Urgency
 from stream_server.jobs.ledger import SupersededError
-from stream_server.jobs.queue import ANSWERS, JOBS
+from stream_server.jobs.queue import ANSWERS, DOWNLOADS, JOBS, TEXTS
 from stream_server.jobs.record import progress_to, to_row
 from stream_server.jobs.result import Findings, JobResult, decode_result, encode_result
 from stream_server.jobs.table import jobs, objects, usage
@@ -39,7 +40,7 @@ def reason(caught: pytest.ExceptionInfo[JobError]) -> Reason:
     return caught.value.reason
 
 
-def waiting_work(desk: Desk, queue: str = JOBS) -> list[str]:
+def waiting_work(desk: Desk, queue: str = DOWNLOADS) -> list[str]:
     """What a worker would take, in its order."""
     found = desk.queue._client.list_workflows(status="ENQUEUED", queue_name=queue)
     return [str(work.workflow_id) for work in sorted(found, key=lambda work: (work.priority or 0, work.created_at))]
@@ -107,7 +108,7 @@ def test_who_was_taken_for_dead_can_change_nothing(desk: Desk) -> None:
         lambda: desk.ledger.keep(first, RESULT),
         lambda: desk.ledger.complete(first, RESULT),
         lambda: desk.ledger.fail(first, Failure(Reason.INTERNAL, "broken")),
-        lambda: desk.ledger.hand_back(first),
+        lambda: desk.ledger.pass_on(first, None),
     ):
         with pytest.raises(SupersededError):
             word()
@@ -149,26 +150,28 @@ def test_cancelling_ends_a_job_in_the_queue_and_in_hand(desk: Desk) -> None:
         desk.ledger.report(mine, HALF)
 
 
-def test_what_is_handed_back_is_done_before_others(desk: Desk) -> None:
-    first, second = desk.job(), desk.job()
-    desk.store.add([first], Urgency.QUEUED)
-    desk.store.add([second], Urgency.QUEUED)
-    desk.ledger.hand_back(begun(desk, second))
-    assert state(desk, second) is JobState.QUEUED
-    assert waiting_work(desk)[0] == f"{second.id}:1"
+def test_a_job_goes_through_the_queues(desk: Desk) -> None:
+    fetched, waited_for = desk.job(), desk.job("key")
+    desk.store.add([fetched], Urgency.QUEUED)
+    desk.store.add([waited_for], Urgency.WAITING, waiter="server")
+    assert set(waiting_work(desk, DOWNLOADS)) == {f"{fetched.id}:0", f"{waited_for.id}:0"}
+    for job, queue in ((fetched, JOBS), (waited_for, ANSWERS)):
+        desk.ledger.pass_on(begun(desk, job), None)
+        assert waiting_work(desk, queue) == [f"{job.id}:1"]
+    desk.ledger.pass_on(begun(desk, fetched), TEXTS)
+    assert waiting_work(desk, TEXTS) == [f"{fetched.id}:2"]
+    assert state(desk, fetched) is JobState.PROCESSING
 
 
 def test_one_job_does_not_wait_for_all_of_another_callers(desk: Desk) -> None:
     many = [desk.job("many") for _ in range(5)]
     desk.store.add(many, Urgency.QUEUED)
-    one, waited_for, file = desk.job("one"), desk.job("many"), desk.job("third")
+    one, file = desk.job("one"), desk.job("third")
     desk.store.add([one], Urgency.QUEUED)
-    desk.store.add([waited_for], Urgency.WAITING)
     desk.store.add([file], Urgency.BATCH)
     work = waiting_work(desk)
     assert work.index(f"{one.id}:0") <= 2, "behind the first of the other caller, not behind the last"
     assert work[-1] == f"{file.id}:0"
-    assert waiting_work(desk, ANSWERS) == [f"{waited_for.id}:0"], "who holds a connection open has a queue of its own"
 
 
 def test_a_caller_has_so_many_unfinished_jobs_and_not_more(desk: Desk) -> None:
@@ -260,7 +263,11 @@ def test_jobs_whose_server_is_gone_are_found(desk: Desk) -> None:
     desk.store.add([lost], Urgency.WAITING, waiter="dead")
     desk.store.add([waited_for], Urgency.WAITING, waiter="alive")
     desk.store.add([kept], Urgency.QUEUED)
-    assert [job.id for job in desk.store.abandoned({"alive"})] == [lost.id]
+    assert [job.id for job in desk.store.abandoned({"alive"}, 0.0)] == [lost.id]
+    desk.ledger.complete(begun(desk, waited_for), RESULT)
+    desk.ledger.complete(begun(desk, kept), RESULT)
+    found = desk.store.abandoned({"alive", "dead"}, time.time() + 1)
+    assert [job.id for job in found] == [waited_for.id], "an answer that nobody has fetched"
 
 
 def test_unfinished_jobs_are_counted(desk: Desk) -> None:
@@ -378,3 +385,39 @@ def test_a_job_that_was_cancelled_while_it_ended_has_one_end(desk: Desk) -> None
         assert ends == [state(desk, job).value]
     with desk.database.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(jobs)) == 10
+
+
+def test_files_that_were_refused_have_failed_from_the_start(desk: Desk) -> None:
+    batch, good = desk.batch(), desk.job()
+    bad = replace(desk.job(), state=JobState.FAILED, failure=Failure(Reason.UNSUPPORTED_FORMAT, "no"), completed_at=1.0)
+    files = [replace(bad, parent=batch.id), replace(good, parent=batch.id, position=1)]
+    desk.store.add([batch, *files], Urgency.BATCH)
+    assert [job.state for job in desk.store.children(batch.id)] == [JobState.FAILED, JobState.QUEUED]
+    desk.ledger.complete(begun(desk, files[1]), RESULT)
+    assert state(desk, batch) is JobState.COMPLETED
+    hopeless = desk.batch()
+    desk.store.add([hopeless, replace(bad, id=desk.job().id, parent=hopeless.id)], Urgency.BATCH)
+    assert state(desk, hopeless) is JobState.FAILED
+
+
+def test_deleting_and_ending_at_the_same_time_wait_for_each_other(desk: Desk) -> None:
+    """In one order of rows: PostgreSQL would end one of the two otherwise."""
+    for number in range(15):
+        stored(desk, f"{number:032x}", "")
+        job = replace(desk.job(), source=Source(object=f"{number:032x}"))
+        desk.store.add([job], Urgency.QUEUED)
+        mine = begun(desk, job)
+        problems: list[BaseException] = []
+
+        def delete(job: Job = job, problems: list[BaseException] = problems) -> None:
+            try:
+                desk.store.delete(job)
+            except BaseException as error:
+                problems.append(error)
+
+        thread = threading.Thread(target=delete)
+        thread.start()
+        with suppress(SupersededError):
+            desk.ledger.complete(mine, RESULT)
+        thread.join(30)
+        assert problems == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from stream_server.engine.moonshine.asset import find_recording
 from stream_server.engine.recognizer import DeviceLostError
 from stream_server.job_system import open_job_system
 from stream_server.jobs import run as run_module
+from stream_server.jobs import worker as worker_module
 from stream_server.jobs.database import open_database, writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions
@@ -245,6 +247,51 @@ async def test_jobs_in_hand_are_handed_back_and_done_by_the_next_worker(settings
         await desk.until_nothing_is_left()
 
 
+async def test_a_stop_fails_no_job_whatever_it_waits_for(settings: Settings) -> None:
+    """The audio is out of reach, the worker tries again and again, and is told to stop."""
+    async with office(settings) as desk:
+        source = await desk.upload()
+        away = desk.folder.rename(desk.folder.with_name("away"))
+        job = await desk.submit(source)
+        while (await desk.transcriptions.get(ANYONE, job.id)).attempt == 0:
+            await asyncio.sleep(0.02)
+    away.rename(desk.folder)
+    async with office(settings) as desk:
+        assert (await desk.transcriptions.wait(job, 60)).state is JobState.COMPLETED
+        await desk.until_nothing_is_left()
+
+
+async def test_a_store_that_comes_back_is_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "FIRST_PAUSE_SEC", 0.05)
+    gate = threading.Event()
+    async with office(settings, FakeRecognizer(gate=gate)) as desk:
+        job = await desk.until(await desk.submit(await desk.upload()), JobState.PROCESSING)
+        away = desk.folder.rename(desk.folder.with_name("away"))
+        gate.set()
+        while (await desk.transcriptions.get(ANYONE, job.id)).attempt < 2:
+            await asyncio.sleep(0.02)
+        away.rename(desk.folder)
+        done = await desk.transcriptions.wait(job, 60)
+        assert done.state is JobState.COMPLETED
+        assert done.duration_ms == 9963, "what could not be read was not taken for the end"
+
+
+async def test_addresses_that_are_slow_hold_up_nobody_else(settings: Settings) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
+    url = f"http://127.0.0.1:{silent.getsockname()[1]}/never.wav"
+    options = {"max_jobs": 1, "allowed_hosts": ("127.0.0.0/8",)}
+    async with office(settings.model_copy(update=options)) as desk:
+        slow = [await desk.submit(Source(url=url)) for _ in range(6)]
+        await desk.until(slow[0], JobState.PROCESSING)
+        assert (await desk.answer(await desk.upload()))[0].state is JobState.COMPLETED
+        assert (await desk.transcriptions.wait(await desk.submit(await desk.upload()), 60)).state is JobState.COMPLETED
+        states = [(await desk.transcriptions.get(ANYONE, job.id)).state for job in slow]
+        assert states.count(JobState.QUEUED) == 2, "one caller fetches four at a time"
+        for job in slow:
+            await desk.transcriptions.cancel(ANYONE, job.id)
+        silent.close()
+
+
 async def test_a_lost_device_fails_no_job(settings: Settings) -> None:
     async with office(settings, FakeRecognizer(error=DeviceLostError("the card fell off"))) as desk:
         job = await desk.submit(await desk.upload())
@@ -262,7 +309,7 @@ async def test_a_recording_that_no_worker_survives_is_given_up(
         job = await desk.transcriptions.wait(await desk.submit(await desk.upload()), 60)
         assert job.state is JobState.FAILED
         assert job.failure is not None
-        assert "workers stopped" in job.failure.message
+        assert "never ended" in job.failure.message
 
 
 async def test_a_batch_ends_with_its_files(settings: Settings) -> None:

@@ -93,7 +93,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             files = [{"name": upload.name, "size": upload.size, "format": upload.format} for upload in intake.uploads]
             if claims:
                 await asyncio.to_thread(claim, intake.uploads[0].object)
-            return {"values": intake.values.model_dump(), "files": files}
+            refused = [
+                [found.position, found.name, found.error.reason, found.error.message] for found in intake.refused
+            ]
+            return {"values": intake.values.model_dump(), "files": files, "refused": refused}
 
     @app.exception_handler(JobError)
     async def refuse(_: Request, error: JobError) -> Response:
@@ -107,6 +110,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     @app.post("/many", openapi_extra=form_body(Form, files=("files",), most=3))
     async def many(request: Request) -> object:
         return await answer(request, Form, files=("files",), most=3)
+
+    @app.post("/lenient")
+    async def lenient(request: Request) -> object:
+        return await answer(request, Form, files=("files",), most=3, lenient=True)
 
     @app.post("/raw", openapi_extra=form_body(Form, files=(), raw=True))
     async def raw(request: Request) -> object:
@@ -274,6 +281,50 @@ def test_several_files(bench: Bench) -> None:
     assert bench.is_empty()
 
 
+NO_AUDIO = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
+
+
+def test_a_file_that_is_refused_is_named_among_several(bench: Bench) -> None:
+    files = [("files", ("a.wav", WAV)), ("files", ("b.png", NO_AUDIO))]
+    answer = requests.post(f"{bench.url}/many", files=files, timeout=30)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "UNSUPPORTED_FORMAT")
+    assert answer.json()["message"].startswith("b.png: the file is not audio or video")
+    assert bench.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "message"),
+    [
+        (NO_AUDIO, "UNSUPPORTED_FORMAT", "the file is not audio or video"),
+        (b"hello", "UNSUPPORTED_FORMAT", "the file is not audio or video"),
+        (b"", "UNSUPPORTED_FORMAT", "the file is empty"),
+        (WAV + bytes(MOST), "FILE_TOO_LARGE", "the file is larger than 5 MB"),
+    ],
+    ids=["picture", "text", "empty", "large"],
+)
+def test_other_files_go_on(content: bytes, reason: str, message: str, bench: Bench) -> None:
+    files = [("files", ("a.wav", WAV)), ("files", ("x/b.wav", content)), ("files", ("c.wav", WAV))]
+    answer = requests.post(f"{bench.url}/lenient", files=files, data={"language": "de"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert [(file["name"], file["size"]) for file in answer.json()["files"]] == [
+        ("a.wav", len(WAV)),
+        ("c.wav", len(WAV)),
+    ]
+    ((position, name, *told),) = answer.json()["refused"]
+    assert (position, name, told[0]) == (1, "b.wav", reason)
+    assert told[1].startswith(f"b.wav: {message}")
+    assert bench.is_empty()
+
+
+def test_files_that_are_refused_count(bench: Bench) -> None:
+    answer = requests.post(f"{bench.url}/lenient", files=[("files", ("", NO_AUDIO))] * 3, timeout=30)
+    assert [told[0] for told in answer.json()["refused"]] == [0, 1, 2]
+    assert answer.json()["refused"][2][3].startswith("file 3: the file is not audio or video")
+    answer = requests.post(f"{bench.url}/lenient", files=[("files", ("a", NO_AUDIO))] * 4, timeout=30)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_PARAMETER")
+    assert "more files than 3" in answer.json()["message"]
+
+
 def test_files_in_other_fields(bench: Bench) -> None:
     answer = requests.post(f"{bench.url}/one", files={"audio": ("a.wav", WAV)}, timeout=30)
     assert answer.json()["message"] == "there is no file field 'audio'; files go in: file"
@@ -339,8 +390,32 @@ def test_the_answer_reaches_a_client_that_still_sends(route: str, bench: Bench) 
         f"{bench.url}/{route}", data=zeros(150_000_000, head), headers=MULTIPART if route == "one" else {}, timeout=60
     )
     assert (answer.status_code, answer.json()["reason"]) == (413, "FILE_TOO_LARGE")
-    assert answer.json()["message"] == "the file is larger than 5 MB, the most that is taken"
+    what = "file" if route == "one" else "body"
+    assert answer.json()["message"] == f"the {what} is larger than 5 MB, the most that is taken"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KB
+    assert bench.is_empty()
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+
+
+@pytest.mark.parametrize("kind", ["in what is left out", "in a file"])
+def test_what_is_left_out_is_bounded_too(kind: str, bench: Bench) -> None:
+    """Three files of 5 MB, and 2 MB of framing, are the most; the file in which that is passed is not at fault."""
+    if kind == "in a file":
+        body = zeros(14_000_000, PART, b"\r\n" + PART + WAV + bytes(4_000_000))
+    else:
+        body = zeros(150_000_000, PART)
+    answer = requests.post(f"{bench.url}/lenient", data=body, headers=MULTIPART, timeout=60)
+    assert (answer.status_code, answer.json()["reason"]) == (413, "FILE_TOO_LARGE")
+    assert answer.json()["message"] == "the body is larger than 15 MB, the most that is taken"
+    assert bench.is_empty()
+
+
+def test_a_form_that_ends_in_what_is_left_out(bench: Bench) -> None:
+    for content in (NO_AUDIO, b"hello"):
+        answer = requests.post(f"{bench.url}/lenient", data=PART + content, headers=MULTIPART, timeout=30)
+        assert (answer.status_code, answer.json()["reason"]) == (400, "UPLOAD_INCOMPLETE")
     assert bench.is_empty()
 
 
