@@ -34,7 +34,7 @@ from stream_server.engine.work import (
     Result,
     StreamOptions,
 )
-from stream_server.negotiation import negotiate
+from stream_server.negotiation import AUTO, negotiate
 from stream_server.session import Session, State
 from stream_server.settings import FILE_STREAMS, Settings
 
@@ -105,7 +105,8 @@ class FileTranscriber:
         new = run.take()
         segments += new
         heard(samples / SAMPLE_RATE, new)
-        return Transcript(tuple(segments), run.language or config.language, round(1000 * samples / SAMPLE_RATE))
+        spoken = run.language if config.language == AUTO else None
+        return Transcript(tuple(segments), spoken or config.language, round(1000 * samples / SAMPLE_RATE))
 
 
 class Transcriber:

@@ -1,7 +1,8 @@
 """Reads audio and video files of any length as blocks of 16 kHz. It does not know about sessions or live streams.
 
-What a file is, is decided by its content: libsndfile is asked first (WAV, FLAC, Ogg, MP3; always there), PyAV second
-(M4A, WebM, video and the rest; optional). Both get an open file and never a name, so neither can follow one elsewhere.
+What a file is, is decided by its content. libsndfile (always there) reads WAV, AIFF, AU, CAF and the like, which say
+exactly where their samples are; PyAV (optional) reads the rest. Both get an open file and never a name, so neither can
+follow one elsewhere.
 """
 
 from __future__ import annotations
@@ -18,22 +19,18 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from stream_server.audio.container import frame_samples, import_av
 from stream_server.audio.decode import Sanitizer
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio, require_layout
 from stream_server.audio.resample import SAMPLE_RATE, Resampler
+from stream_server.audio.track import Track
 
 logger = logging.getLogger(__name__)
 
 AudioFile = str | os.PathLike[str] | BinaryIO
 """A path, or an open binary file that can seek."""
 
-# Recordings only: FFmpeg's playlists would open other files and addresses.
-DEMUXERS: Final = "aac,ac3,aiff,amr,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
-
-
-# No codec makes packets of this size; a file whose one packet is as large as itself would be decoded in one piece.
-_MAX_PACKET: Final = 8 * 2**20
+# libsndfile stops at the length that these declare, even if more recordings follow, and at the first damaged frame.
+_BETTER_BY_FFMPEG: Final = ("flac", "ogg", "mp3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,9 @@ def probe(file: AudioFile) -> FileInfo:
 def read_audio(file: AudioFile, *, longest_sec: float | None = None) -> Iterator[NDArray[np.float32]]:
     """Decode a file to blocks `[channels, n]` of float32 at 16 kHz in [-1, 1], each about a second long.
 
-    Memory does not grow with the length of the file. A file that breaks off gives what could be decoded, with a
-    warning in the log. The file is opened when the first block is asked for.
+    Memory does not grow with the length of the file. What is damaged is left out, with a warning in the log. Several
+    recordings one after another in a file are all decoded, up to the file's end; `channels` is as in the first one. The
+    file is opened when the first block is asked for.
 
     Raises:
         UnsupportedAudio: empty, not audio, without an audio track, or nothing in it could be decoded.
@@ -71,32 +69,29 @@ def read_audio(file: AudioFile, *, longest_sec: float | None = None) -> Iterator
         OSError: the path cannot be opened.
     """
     with _open(file) as source:
-        sanitizer = Sanitizer()
-        resampler = Resampler(source.sample_rate, source.channels)
-        heard = ready = 0
+        joiner = _Joiner(source.sample_rate, source.channels)
+        ready = 0
         block: list[NDArray[np.float32]] = []
-        try:
-            for samples in source.samples():
-                heard += len(samples)
-                if longest_sec is not None and heard > longest_sec * source.sample_rate:
-                    raise AudioTooLong(heard / source.sample_rate, longest_sec)
-                block.append(resampler.receive(sanitizer.apply(samples)))
-                ready += block[-1].shape[1]
-                if ready >= SAMPLE_RATE:
-                    yield np.concatenate(block, axis=1)
-                    block, ready = [], 0
-        except source.damage as error:
-            if heard == 0:
-                raise UnsupportedAudio(f"the file is damaged: {error}") from error
-            logger.warning("the file breaks off after %.1f s: %s", heard / source.sample_rate, error)
-        if heard == 0:
-            raise UnsupportedAudio("the file holds no audio")
-        yield np.concatenate([*block, resampler.finish()], axis=1)
+        for samples, rate in source.samples():
+            block.append(joiner.receive(samples, rate))
+            if longest_sec is not None and joiner.heard_sec > longest_sec:
+                raise AudioTooLong(joiner.heard_sec, longest_sec)
+            ready += block[-1].shape[1]
+            if ready >= SAMPLE_RATE:
+                yield np.concatenate(block, axis=1)
+                block, ready = [], 0
+        if not joiner.heard_sec:
+            raise UnsupportedAudio(
+                f"the file is damaged: {source.trouble}" if source.trouble else "the file holds no audio"
+            )
+        if source.trouble:
+            logger.warning("%.1f s of the file were decoded; %s", joiner.heard_sec, source.trouble)
+        yield np.concatenate([*block, joiner.finish()], axis=1)
 
 
 @contextmanager
-def _open(file: AudioFile) -> Iterator[_SndSource | _AvSource]:
-    source: _SndSource | _AvSource | None
+def _open(file: AudioFile) -> Iterator[_SndSource | Track]:
+    source: _SndSource | Track | None
     if isinstance(file, str | os.PathLike):
         with Path(file).open("rb") as opened, _open(opened) as source:
             yield source
@@ -105,10 +100,8 @@ def _open(file: AudioFile) -> Iterator[_SndSource | _AvSource]:
     if not file.read(1):
         raise UnsupportedAudio("the file is empty")
     file.seek(0)
-    source = _SndSource.open(file)
-    if source is None:
-        file.seek(0)
-        source = _AvSource(file)
+    simple = _SndSource.open(file)
+    source = simple if simple is not None and simple.format not in _BETTER_BY_FFMPEG else _track(file, simple)
     try:
         require_layout("the file", source.sample_rate, source.channels)
         yield source
@@ -116,10 +109,58 @@ def _open(file: AudioFile) -> Iterator[_SndSource | _AvSource]:
         source.close()
 
 
+def _track(file: BinaryIO, simple: _SndSource | None) -> _SndSource | Track:
+    """The file as FFmpeg sees it; without PyAV, or where FFmpeg sees nothing, as libsndfile does."""
+    position = file.tell()
+    try:
+        track = Track(file)
+    except UnsupportedAudio as error:
+        if simple is None:
+            raise
+        file.seek(position)
+        logger.warning("the file is read up to its first end or damaged place only: %s", error.message)
+        return simple
+    if simple is not None:
+        simple.close()
+    return track
+
+
+class _Joiner:
+    """Makes one stream of pieces whose rate or channels may change."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._sanitizer = Sanitizer()
+        self._channels = channels
+        self._begin(sample_rate, 0.0)
+
+    def _begin(self, sample_rate: int, before_sec: float) -> None:
+        self._resampler = Resampler(sample_rate, self._channels)
+        self._rate, self._before_sec, self._samples = sample_rate, before_sec, 0
+
+    @property
+    def heard_sec(self) -> float:
+        """How much audio came in."""
+        return self._before_sec + self._samples / self._rate
+
+    def receive(self, samples: NDArray[Any], rate: int) -> NDArray[np.float32]:
+        """Samples `[n, channels]`; gives what is ready at 16 kHz, `[channels, m]`."""
+        samples = self._sanitizer.apply(samples)
+        if samples.shape[1] != self._channels:
+            samples = np.repeat(samples.mean(axis=1, keepdims=True), self._channels, axis=1)
+        if rate == self._rate:
+            self._samples += len(samples)
+            return self._resampler.receive(samples)
+        rest = self.finish()
+        self._begin(rate, self.heard_sec)
+        return np.concatenate([rest, self.receive(samples, rate)], axis=1)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest of what came in."""
+        return self._resampler.finish()
+
+
 class _SndSource:
     """A file read by libsndfile."""
-
-    damage: type[Exception] = soundfile.LibsndfileError
 
     @classmethod
     def open(cls, file: BinaryIO) -> _SndSource | None:
@@ -136,60 +177,18 @@ class _SndSource:
         self.channels: int = self._file.channels
         self.format: str = self._file.format.lower()
         self.title: str | None = self._file.title or None
+        self.trouble = ""
 
     def duration_sec(self) -> float:
         return float(self._file.frames) / self.sample_rate
 
-    def samples(self) -> Iterator[NDArray[Any]]:
-        """Pieces `[n, channels]` of at most a second, at the file's rate."""
-        while len(samples := self._file.read(self.sample_rate, dtype="float32", always_2d=True)):
-            yield samples
+    def samples(self) -> Iterator[tuple[NDArray[Any], int]]:
+        """Pieces `[n, channels]` of at most a second, and their rate."""
+        try:
+            while len(samples := self._file.read(self.sample_rate, dtype="float32", always_2d=True)):
+                yield samples, self.sample_rate
+        except soundfile.LibsndfileError as error:
+            self.trouble = f"the file breaks off there ({error})"
 
     def close(self) -> None:
         self._file.close()
-
-
-class _AvSource:
-    """The first audio track of a file, read by FFmpeg."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        av = import_av()
-        self.damage: type[Exception] = av.error.FFmpegError
-        try:
-            self._container = av.open(file, options={"format_whitelist": DEMUXERS})
-        except self.damage as error:
-            raise UnsupportedAudio("the file is not audio or video in a known format, or it is damaged") from error
-        if not self._container.streams.audio:
-            self.close()
-            raise UnsupportedAudio("the file has no audio track")
-        self._stream = self._container.streams.audio[0]
-        self.sample_rate: int = self._stream.codec_context.sample_rate
-        self.channels: int = self._stream.codec_context.channels
-        self.format: str = self._container.format.name.split(",")[0]
-        self.title: str | None = self._container.metadata.get("title") or None
-
-    def duration_sec(self) -> float:
-        # A browser's recording does not say how long it is: its packets do.
-        if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration is not None:
-            return float(self._container.duration / 1_000_000)
-        end = 0
-        for packet in self._container.demux(self._stream):
-            if packet.pts is not None:
-                end = max(end, packet.pts + (packet.duration or 0))
-        return float(end * self._stream.time_base)
-
-    def samples(self) -> Iterator[NDArray[Any]]:
-        """Pieces `[n, channels]` as the codec frames them, at the file's rate."""
-        for packet in self._container.demux(self._stream):
-            if packet.size > _MAX_PACKET:
-                raise UnsupportedAudio("the file holds a packet larger than any codec makes")
-            for frame in packet.decode():
-                samples = frame_samples(frame)
-                if (frame.sample_rate, samples.shape[1]) != (self.sample_rate, self.channels):
-                    raise UnsupportedAudio("the file changes its sample rate or its channels on the way")
-                yield samples
-
-    def close(self) -> None:
-        self._container.close()

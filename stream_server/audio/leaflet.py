@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from stream_server.audio.container import import_av
 from stream_server.audio.error import UnsupportedAudio
-from stream_server.audio.file import DEMUXERS
+from stream_server.audio.track import DEMUXERS
 
 PROBE_BYTES: Final = 512 * 1024
 """As much as FFmpeg reads of the audio to find out what it is."""

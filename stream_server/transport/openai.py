@@ -69,7 +69,7 @@ _LIVE_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.post(
     "/v1/audio/transcriptions",
-    summary="Transcribe",
+    summary="Transcribe while the caller waits",
     responses=_LIVE_ANSWER | responses(ErrorBody, 404, 409, 413, 504),
     openapi_extra=form_body(TranscriptionForm, json=True),
 )

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
+import sqlalchemy as sa
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_protocol.errors import StreamError
 from stream_server.jobs.error import STATUS, JobError, Reason
+from stream_server.jobs.service import Transcriptions
 from stream_server.text.language import language_name
 from stream_server.transport.dialect import (
     TranscribeCaller,
@@ -97,8 +99,9 @@ async def health(request: Request) -> HealthReport:
         auth = "open" if await service.keys.is_open() else "connected"
     except StreamError:
         auth = "unavailable"
-    services = {"engine": engine, "jobs": "off" if service.transcriptions is None else "ready", "auth": auth}
-    return HealthReport(status="ok" if engine == "ready" and auth != "unavailable" else "degraded", services=services)
+    services = {"engine": engine, "jobs": await _state_of_jobs(service.transcriptions), "auth": auth}
+    is_well = set(services.values()) <= {"ready", "off", "open", "connected"}
+    return HealthReport(status="ok" if is_well else "degraded", services=services)
 
 
 @router.get(
@@ -157,6 +160,15 @@ async def delete(request: Request, caller: TranscribeCaller) -> Response:
     """Forget a speaker. Not available in this version."""
     async with take_in(request, SpeakerForm, caller=caller, files=()):
         raise _no_speakers()
+
+
+async def _state_of_jobs(transcriptions: Transcriptions | None) -> str:
+    if transcriptions is None:
+        return "off"
+    try:
+        return "ready" if await transcriptions.has_worker() else "no worker"
+    except (sa.exc.OperationalError, sa.exc.TimeoutError):
+        return "unavailable"
 
 
 def _require_file(uploads: Sequence[Upload]) -> None:

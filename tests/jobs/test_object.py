@@ -240,6 +240,7 @@ async def test_a_folder_that_cannot_be_written(bench: Bench) -> None:
     assert str(bench.folder) not in caught.value.message
     assert set(bench.rows().values()) <= {"garbage"}
     bench.folder.unlink()
+    bench.folder.mkdir()
     bench.store.collect(())
     assert not bench.rows()
 

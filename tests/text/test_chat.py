@@ -47,9 +47,31 @@ def test_the_answer_has_the_shape_that_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        '```json\n{"word": "ja", "count": 2}\n```',
+        '\n```\n{"word": "ja", "count": 2}```\n',
+        '```json {"word": "ja", "count": 2}```',
+        ' {"word": "ja", "count": 2}\n',
+    ],
+)
+def test_fences_around_the_answer_are_taken_off(content: str) -> None:
+    with serving(in_turn(Reply(content))) as endpoint:
+        assert ask(endpoint) == Shape(word="ja", count=2)
+    assert len(endpoint.requests) == 1
+
+
+def test_what_is_fenced_within_the_answer_stays() -> None:
+    with serving(in_turn(Reply({"word": "```ja```", "count": 2}))) as endpoint:
+        assert ask(endpoint).word == "```ja```"
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         Reply("not JSON"),
+        Reply("```"),
+        Reply("```json\nnot JSON\n```"),
         Reply({"word": "ja"}),
         Reply({"word": "ja", "count": 2, "more": 1}),
         Reply({"word": "ja", "count": "many"}),

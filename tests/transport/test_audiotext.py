@@ -153,6 +153,23 @@ async def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
     assert (result.status_code, result.json()["detail"]) == (422, failed["error"]["message"])
 
 
+async def test_a_batch_is_as_far_as_its_files(tmp_path: Path) -> None:
+    recognizer = FakeRecognizer(gate=threading.Event())
+    assert recognizer.gate is not None
+    async with serving(tmp_path, recognizer, max_jobs=1) as client:
+        files = [("files", VOICE["file"]), ("files", ("picture.wav", b"GIF89a"))]
+        batch = (await client.post("/v1/transcriptions/batch", files=files)).json()["id"]
+        begun = (await client.get(f"{PATH}/{batch}")).json()
+        assert begun["progress"]["message"] == "1 of 2 files finished"
+        assert 50 <= begun["progress"]["percent"] < 100
+        recognizer.gate.set()
+        done = await finished(client, batch)
+        result = await client.get(f"{PATH}/{batch}/result")
+    assert (done["status"], done["result"], done["error"]) == ("completed", None, None)
+    assert done["progress"] == {"percent": 100, "message": "2 of 2 files finished"}
+    assert (result.status_code, result.json()["error"]["code"]) == (409, "CONFLICT")
+
+
 async def test_what_makes_no_job(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         refused = [

@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -45,6 +45,10 @@ def shape(error: JobError, _: Request) -> Response:
     return json_answer(Refusal(why=f"{error.reason}: {error.message}", name=error.parameter), STATUS[error.reason])
 
 
+async def inner(page: int = 1) -> None:
+    """A part of several routes that has a parameter of its own."""
+
+
 class Workshop:
     """Routes of a made-up dialect on a real server. ``error`` is raised by one; another waits until it is let go."""
 
@@ -61,6 +65,7 @@ class Workshop:
         self.router.add_api_route("/drip", self.drip, methods=["GET"])
         self.router.add_api_route("/jobs", self.jobs, methods=["GET"])
         self.router.add_api_route("/name", self.name, methods=["GET"])
+        self.router.add_api_route("/many", self.many, methods=["PUT"])
 
     async def fail(self, number: int = 0) -> None:
         if self.error is not None:
@@ -85,6 +90,11 @@ class Workshop:
 
     async def name(self, request: Request) -> Response:
         return Response(request_id_of(request))
+
+    async def many(
+        self, _: Annotated[None, Depends(inner)], size: int = 1, kind: Annotated[str, Query(alias="type")] = ""
+    ) -> None:
+        self.ends.append("called")
 
     async def _work(self) -> Response:
         self.arrived.set()
@@ -150,6 +160,43 @@ async def test_a_wrong_parameter_is_named() -> None:
     assert response.status_code == 400
     assert response.json()["name"] == "number"
     assert response.json()["why"].startswith("INVALID_PARAMETER: number: input should be a valid integer")
+
+
+async def test_a_parameter_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    async with workshop() as (made, _, client):
+        for name in ("sizes", "kind", "_", "Type", "", "size "):
+            refused = await client.put("/many", params={"size": "2", "type": "a", "page": "3", name: "1"})
+            assert (refused.status_code, refused.json()) == (
+                400,
+                {
+                    "why": f"INVALID_PARAMETER: there is no parameter {name!r}; there are: page, size, type",
+                    "name": name,
+                },
+            )
+        none = await client.get("/name", params={"size": "2"})
+        assert none.json()["why"] == "INVALID_PARAMETER: there is no parameter 'size'; this takes none"
+        assert made.ends == []
+        assert (await client.put("/many", params={"size": "2", "type": "a", "page": "3"})).status_code == 200
+    assert made.ends == ["called"]
+
+
+async def test_no_route_of_a_dialect_ignores_a_parameter(tmp_path: Path) -> None:
+    """Of forms and recordings that is a test of how they are read."""
+    async with workshop(job_worker="elsewhere", data_dir=tmp_path) as (_, _, client):
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        operations = [
+            (method.upper(), path.replace("{job_id}", "1").replace("{token}", "1"))
+            for path, methods in paths.items()
+            for method, operation in methods.items()
+            if path not in ("/healthz", "/readyz", "/metrics", "/v1/models")
+            and not {"multipart/form-data", "audio/*"} & operation.get("requestBody", {}).get("content", {}).keys()
+        ]
+        assert ("PUT", "/v1/uploads/1") in operations
+        assert ("POST", "/v1/tokens") in operations
+        assert ("DELETE", "/v1/transcriptions/1") in operations
+        for method, path in operations:
+            refused = await client.request(method, path, params={"nonsense": "1"})
+            assert (refused.status_code, "'nonsense'" in refused.text) == (400, True), (method, path, refused.text)
 
 
 async def test_what_nobody_thought_of_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:

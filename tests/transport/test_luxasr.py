@@ -158,6 +158,9 @@ def test_jobs_of_one_kind_are_unknown_to_the_other(client: httpx2.Client) -> Non
         ("/asr2", {"beam_size": "0"}, 400, "INVALID_PARAMETER"),
         ("/asr2", {"min_silence_duration_ms": "5"}, 400, "INVALID_PARAMETER"),
         ("/asr2", {"maxlen": "1"}, 400, "INVALID_PARAMETER"),
+        ("/asr2", {"maxlen": "20"}, 400, "INVALID_PARAMETER"),
+        ("/asr2", {"outfmt": "text", "maxlen": "20"}, 400, "INVALID_PARAMETER"),
+        ("/translate", {"outfmt": "json", "maxlen": "42", "target_langs": "en"}, 400, "INVALID_PARAMETER"),
         ("/asr2", {"language": "xx"}, 400, "INVALID_PARAMETER"),
         ("/asr2", {"target_langs": "en"}, 400, "INVALID_PARAMETER"),
         ("/translate", {}, 400, "MISSING_PARAMETER"),
@@ -168,6 +171,11 @@ def test_jobs_of_one_kind_are_unknown_to_the_other(client: httpx2.Client) -> Non
 )
 def test_what_is_refused(client: httpx2.Client, path: str, query: dict[str, str], status: int, code: str) -> None:
     assert refusal(client.post(path, params=query, content=clip())) == (status, code)
+
+
+def test_a_length_of_lines_is_for_subtitles(client: httpx2.Client) -> None:
+    answer = client.post("/asr2", params={"outfmt": "text", "maxlen": "20"}, content=clip())
+    assert answer.json()["error"] == "maxlen has no effect on outfmt=text; it is for outfmt=srt"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from stream_server.jobs.error import JobError, Reason
@@ -96,6 +97,14 @@ def test_what_asks_for_nothing_passes() -> None:
          {"identify_speakers": True, "project": "desk"}),
         ([("enable_profanity_hashing", "true")], {"mask": ()}),
         ([("enable_profanity_hashing", "true"), ("hash_keywords", '["fail"]')], {"mask": ("fail",)}),
+        ([("enable_profanity_hashing", "true"), ("hash_keywords", "Hale, iron,")], {"mask": ("Hale", "iron")}),
+        ([("enable_profanity_hashing", "true"), ("hash_keywords", ",")], {"mask": ()}),
+        ([("keywords", "Godot,Mr. Pozzo")], {"keyterms": ("Godot", "Mr. Pozzo")}),
+        ([("keywords", '["Godot, the", "Lucky"]')], {"keyterms": ("Godot, the", "Lucky")}),
+        ([("enable_intent_detection", "true"), ("intent_choices", "buy,sell")],
+         {"analysis": Analysis(intent=True, intent_choices=("buy", "sell"))}),
+        ([("enable_keyterm_normalization", "true"), ("keyterm_keywords", "Godot,Estragon")],
+         {"analysis": Analysis(normalize=True, keyterms=("Godot", "Estragon"))}),
         ([("output_language", "ENG")], {"translate_to": ("en",)}),
         ([("enable_summarization", "true"), ("summary_max_length", "20")],
          {"analysis": Analysis(summary=True, summary_max_length=20)}),
@@ -174,6 +183,14 @@ def test_a_format_that_cannot_carry_the_answer_is_refused(output: str, name: str
     assert (error.reason, error.parameter) == (Reason.INVALID_PARAMETER, name.removesuffix("[]"))
     assert "verbose_json" in error.message
     assert options(("response_format", "verbose_json"), (name, value)).output.startswith(Output.VERBOSE)
+
+
+def test_terms_in_a_json_body() -> None:
+    """One text, or a list."""
+    for given in ("Hale,iron", ["Hale", "iron"]):
+        fields = Fields(TranscriptionForm)
+        fields.add_json(orjson.dumps({"model": "whisper-1", "keywords": given}))
+        assert fields.validated().keywords == ("Hale", "iron")
 
 
 def test_the_model_has_to_be_named() -> None:

@@ -203,6 +203,15 @@ async def test_health_of_a_server_that_ends() -> None:
     assert (health["status"], health["services"]["engine"]) == ("degraded", "stopped")
 
 
+async def test_health_of_a_server_whose_jobs_nobody_does(tmp_path: Path) -> None:
+    async with (
+        running_server(FakeRecognizer(), data_dir=tmp_path, job_worker="elsewhere") as server,
+        httpx2.AsyncClient(base_url=server.http_url) as client,
+    ):
+        health = (await client.get("/health")).json()
+    assert (health["status"], health["services"]["jobs"]) == ("degraded", "no worker")
+
+
 async def test_languages_with_their_scripts(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/languages")).json() == {
         "languages": [{"code": "en", "name": "English", "script": "Latin", "script_code": "Latn"}],

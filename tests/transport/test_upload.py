@@ -76,6 +76,39 @@ def test_other_ways_to_name_it(client: httpx2.Client, form: str) -> None:
     assert found["metadata"]["jobs"][0]["url"] == form.format(signed["file_id"])
 
 
+FORM = {"model": "whisper-1"}
+ELSEWHERE = {"/v1/audio/transcriptions": FORM, "/v1/listen": {}, "/v1/transcription-jobs": FORM}
+
+
+@pytest.mark.parametrize(("path", "values"), ELSEWHERE.items())
+def test_other_dialects_take_it_as_an_address(
+    server: Running, client: httpx2.Client, path: str, values: dict[str, str]
+) -> None:
+    signed = address(client)
+    order = values | {"url": signed["file_url"]}
+    early = client.post(path, json=order)
+    assert (early.status_code, "NOT_FOUND" in early.text) == (404, True)
+    put(signed["upload_url"], clip())
+    with client_of(server, OTHER) as stranger:
+        assert stranger.post(path, json=order).status_code == 404
+    made = client.post(path, json=order)
+    assert made.status_code in (200, 202), made.text
+    found = made.json()
+    while found.get("status") in ("queued", "processing"):
+        found = client.get(found["url"]).json()
+    assert (found.get("result") or found)["text"].startswith("alpha bravo")
+    again = client.post(path, json=order)
+    assert (again.status_code, "NOT_FOUND" in again.text) == (404, True)
+
+
+@pytest.mark.parametrize(("path", "values"), ELSEWHERE.items())
+def test_addresses_of_uploads_that_were_not_made_here(client: httpx2.Client, path: str, values: dict[str, str]) -> None:
+    answer = client.post(path, json=values | {"url": "upload://file_1"})
+    assert (answer.status_code, "/v1/uploads/signed-url" in answer.text) == (400, True)
+    if path != "/v1/listen":  # which names no parameters
+        assert answer.json()["error"]["param"] == "url"
+
+
 def test_it_is_good_once(client: httpx2.Client) -> None:
     signed = address(client)
     assert put(signed["upload_url"], clip()).status_code == 200
@@ -134,10 +167,19 @@ def test_addresses_that_are_not_ours(server: Running, client: httpx2.Client) -> 
         ({"filename": ""}, "INVALID_PARAMETER"),
         ({"filename": "x" * 256}, "INVALID_PARAMETER"),
         ({"filename": "a.wav", "content_type": "a b/c"}, "INVALID_PARAMETER"),
+        ({"filename": "a.wav", "content_type": "audio/wav; rate=8000"}, "INVALID_PARAMETER"),
+        ({"filename": "a.wav", "contenttype": "audio/wav"}, "INVALID_PARAMETER"),
     ],
 )
 def test_what_is_refused(client: httpx2.Client, query: dict[str, str], code: str) -> None:
     assert refusal(client.get("/v1/uploads/signed-url", params=query)) == (400, code)
+
+
+def test_a_wrong_media_type_is_told_what_is_right(client: httpx2.Client) -> None:
+    answer = client.get("/v1/uploads/signed-url", params={"filename": "a.wav", "content_type": "wav"})
+    assert answer.json()["error"]["message"] == (
+        "content_type: has to be a media type without parameters, such as audio/wav"
+    )
 
 
 def test_where_nobody_can_say_what_a_host_is_called(client: httpx2.Client) -> None:
