@@ -34,7 +34,8 @@ def read_leaflet(file: BinaryIO, *, largest_picture: int) -> Leaflet:
     av = import_av()
     file.seek(0)
     try:
-        with av.open(file, "r", options={"format_whitelist": DEMUXERS, "probesize": str(PROBE_BYTES)}) as container:
+        options = {"format_whitelist": DEMUXERS, "probesize": str(PROBE_BYTES)}
+        with av.open(file, "r", options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise UnsupportedAudio("the file has no audio track")
             stream = container.streams.audio[0]

@@ -69,7 +69,9 @@ class Track:
         file.seek(0)
         self._source = _Source(file)
         try:
-            self._container = self._av.open(self._source, options={"format_whitelist": DEMUXERS})
+            self._container = self._av.open(
+                self._source, options={"format_whitelist": DEMUXERS}, metadata_errors="replace"
+            )
         except self._av.error.FFmpegError as error:
             raise UnsupportedAudio("the file is not audio or video in a known format, or it is damaged") from error
         if not self._container.streams.audio:
@@ -116,7 +118,7 @@ class Track:
                 return
             for link in OggChain(self._file).links():
                 try:
-                    container = self._av.open(link, format="ogg")
+                    container = self._av.open(link, format="ogg", metadata_errors="replace")
                 except self._av.error.FFmpegError as error:
                     self._fail(error)
                     continue

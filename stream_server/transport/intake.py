@@ -234,9 +234,15 @@ class _Reader(Generic[M]):
 
     async def _body(self) -> bytes:
         body = bytearray()
-        async with aclosing(body_chunks(self._request, most=MAX_BODY_BYTES)) as chunks:
-            async for chunk in chunks:
-                body += chunk
+        try:
+            async with aclosing(body_chunks(self._request, most=MAX_BODY_BYTES)) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+        except JobError as error:
+            if error.reason is not Reason.FILE_TOO_LARGE:
+                raise
+            message = f"parameters take at most {MAX_BODY_BYTES} bytes; send the recording as a file"
+            raise JobError(Reason.INVALID_PARAMETER, message) from None
         return bytes(body)
 
 
