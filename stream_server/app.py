@@ -26,6 +26,7 @@ from stream_server.audio.vad import VadModel, VadSettings, load_vad
 from stream_server.auth import KeyRing, configured_keys, limits_of
 from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
+from stream_server.engine.memory import release_memory
 from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
 from stream_server.job_system import open_job_system
@@ -185,7 +186,7 @@ class Server(uvicorn.Server):
             if self.owns_process:
                 # What is there now stays. Looking through it again and again stopped everything for 0.1 s at a time
                 # with torch and thousands of streams, which is longer than the shortest chunk.
-                gc.collect()
+                release_memory()
                 gc.freeze()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             logger.info("serving %s on http://%s:%d", self.app.state.service.engine.info.name, host, port)

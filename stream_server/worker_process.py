@@ -31,9 +31,9 @@ LONGEST_PAUSE_SEC: Final = 30.0
 STOP_PATIENCE_SEC: Final = 20.0
 LOOK_SEC: Final = 0.5
 
-MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20)}
+MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
 """The C library's: one heap for all threads, and large pieces back to the system at once. The worker takes a third less
-for it and is no slower; live callers would be."""
+for it, and a tenth more time; live callers would wait longer, so it is not for the server."""
 
 
 def run_worker(settings: Settings, *, with_parent: bool) -> int:

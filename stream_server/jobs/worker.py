@@ -41,6 +41,10 @@ LONGEST_PAUSE_SEC: Final = 60.0
 STOP_PATIENCE_SEC: Final = 10.0
 
 
+_place = threading.Lock()
+"""Held by the worker of this process: DBOS would let a second one end the first."""
+
+
 class Worker:
     """Works from `start` to `stop`. ``process``: the id under which this process beats."""
 
@@ -70,6 +74,13 @@ class Worker:
         self._running = 0
 
     def start(self) -> None:
+        """Begin to work.
+
+        Raises:
+            RuntimeError: there is a worker in this process already.
+        """
+        if not _place.acquire(blocking=False):
+            raise RuntimeError("a process can have one worker of jobs, and this one has it: set job_worker")
         config: DBOSConfig = {
             "name": NAME,
             "system_database_url": database_url(self._settings).render_as_string(hide_password=False),
@@ -123,6 +134,7 @@ class Worker:
                 logger.warning("%d jobs do not stop; they are taken over by the next worker", self._running)
         DBOS.destroy(destroy_registry=True)
         self._texts.close()
+        _place.release()
 
     def _insist(self, work: Callable[[], None]) -> None:
         """Do it until it is done: a workflow that raises is over for DBOS, and nobody would come back to it."""

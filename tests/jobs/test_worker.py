@@ -292,6 +292,16 @@ async def test_addresses_that_are_slow_hold_up_nobody_else(settings: Settings) -
         silent.close()
 
 
+async def test_a_process_has_one_worker(settings: Settings) -> None:
+    async with office(settings) as desk:
+        with pytest.raises(RuntimeError, match="one worker"):
+            async with office(settings):
+                pass
+        assert (await desk.answer(await desk.upload()))[0].state is JobState.COMPLETED
+    async with office(settings) as desk:
+        assert (await desk.answer(await desk.upload()))[0].state is JobState.COMPLETED
+
+
 async def test_a_lost_device_fails_no_job(settings: Settings) -> None:
     async with office(settings, FakeRecognizer(error=DeviceLostError("the card fell off"))) as desk:
         job = await desk.submit(await desk.upload())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,8 @@ def running_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             "AWS_ALLOW_HTTP": "true",
         }.items():
             monkeypatch.setenv(name, value)
-        requests.put(f"http://127.0.0.1:{port}/recordings", timeout=10).raise_for_status()
-        yield "recordings"
+        name = f"recordings-{uuid.uuid4().hex}"  # what is in a bucket outlives its server in the same process
+        requests.put(f"http://127.0.0.1:{port}/{name}", timeout=10).raise_for_status()
+        yield name
     finally:
         server.stop()
