@@ -21,7 +21,7 @@ BASE := $(VENV)/base.stamp
 DEV  := $(VENV)/dev.stamp
 
 # The tests of the GPU engine run on a CPU, with the torch that constraints.txt names.
-EVERYTHING := .[dev,bench,torch]
+EVERYTHING := .[dev,bench,torch,web]
 
 .PHONY: help install demo serve test lint format types docs-check bench clean
 
