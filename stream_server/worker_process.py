@@ -100,7 +100,7 @@ class WorkerProcess:
         return self._process.pid if self._process is not None else None
 
     async def stop(self) -> None:
-        """Let it hand back what it works on; it is killed when that takes too long."""
+        """Let it leave what it works on to the next one; it is killed when that takes too long."""
         self._watching.cancel()
         with suppress(asyncio.CancelledError):
             await self._watching

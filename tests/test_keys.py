@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,30 +13,13 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from stream_server.cli import main
-from stream_server.jobs.database import open_database, read_secret
+from stream_server.jobs.database import read_secret
 from stream_server.keys import DayUsage, KeyStore, digest_of
 from stream_server.quota import day_of, record_usage
 from stream_server.settings import Settings
+from tests.support.postgres import BOTH
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-BOTH = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
-"""For tests of what databases may do differently; the others are content with one."""
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    is_postgres = getattr(request, "param", "sqlite") == "postgres"
-    url = request.getfixturevalue("postgres").new_database() if is_postgres else ""
-    return Settings.load({}, data_dir=tmp_path, database_url=url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[sa.Engine]:
-    engine = open_database(settings)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

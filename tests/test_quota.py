@@ -5,40 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from stream_server import quota as quota_module
 from stream_server.auth import ANYONE, Caller, Limits, Scope
-from stream_server.jobs.database import open_database, writing
+from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.keys import DayUsage, KeyStore
 from stream_server.quota import Quota, day_of, record_usage
-from stream_server.settings import Settings
+from tests.support.postgres import BOTH
 
 NOON = 86_400.0 * 20_000 + 43_200.0
 DAY = day_of(NOON)
-
-
-BOTH = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
-"""For tests of what databases may do differently; the others are content with one."""
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    is_postgres = getattr(request, "param", "sqlite") == "postgres"
-    url = request.getfixturevalue("postgres").new_database() if is_postgres else ""
-    return Settings.load({}, data_dir=tmp_path, database_url=url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[sa.Engine]:
-    engine = open_database(settings)
-    yield engine
-    engine.dispose()
 
 
 def caller(key: str = "key_1", *, minute: int = 0, at_once: int = 0, hours: float = 0.0) -> Caller:

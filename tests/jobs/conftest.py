@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from stream_protocol.transcript import Segment, Transcript, Word
-from stream_server.jobs.database import open_database
 from stream_server.jobs.job import Job, Source, TranscriptionOptions, new_job
 from stream_server.jobs.ledger import JobLedger
 from stream_server.jobs.queue import WorkQueue
@@ -31,13 +30,6 @@ TRANSCRIPT = Transcript(
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("postgres").new_database() if request.param == "postgres" else ""
     return Settings.load({}, data_dir=tmp_path, database_url=url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[sa.Engine]:
-    engine = open_database(settings)
-    yield engine
-    engine.dispose()
 
 
 @dataclass(frozen=True)

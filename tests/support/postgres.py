@@ -17,6 +17,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+BOTH = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
+"""For tests of what databases may do differently; the others are content with one."""
+
 
 def _binary(name: str) -> str | None:
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
