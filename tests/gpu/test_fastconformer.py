@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,13 @@ CHUNK = 1280
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def exact() -> Iterator[None]:
     """float32 is float32: by default convolutions on a card round to 10 bits."""
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
+    settings = torch.backends.cudnn.conv
+    before = settings.fp32_precision  # not by monkeypatch: what torch makes up on reading cannot be deleted again
+    settings.fp32_precision = "ieee"
+    yield
+    settings.fp32_precision = before
 
 
 @pytest.fixture(scope="module", params=["nemotron_asr_streaming", "nemotron3_5_asr"])
