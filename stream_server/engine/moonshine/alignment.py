@@ -18,6 +18,7 @@ from stream_server.engine.moonshine.architecture import FIRST_CENTER, HOP
 
 _STEP = 128  # samples between moments that are considered: 8 ms
 _WINDOW = 320  # samples over which energy is taken: 20 ms
+_BLOCK = 32  # samples that steps and half windows are whole numbers of
 _SHORTEST = 6  # steps that a word lasts at least
 _FLOOR = 1e-3  # attention below this says nothing
 _WEIGHT = 0.05  # of one step of loudness against the logarithm of attention
@@ -39,43 +40,56 @@ def align_words(
     if not words or len(audio) == 0:
         return [(word, 0, 0) for word, _, _ in words]
     moments = np.arange(0, len(audio) + 1, _STEP)
-    centers = FIRST_CENTER + HOP * np.arange(attention.shape[2])
-    scores = np.log(attention + _FLOOR)
     loudness = np.cumsum(_WEIGHT * _loudness(audio, moments))
+    scores = _scores(words, attention, moments)
+    scores[0] -= loudness  # what is loud before a start, or after an end, counts against it
+    scores[1] += loudness
     shortest = min(_SHORTEST, (len(moments) - 1) // len(words))
     total = np.full(len(moments), -np.inf)  # best score of all events so far, by the moment of the last of them
     total[0] = -loudness[0]
-    origins = []
-    for _, first, last in words:
-        start, origin = _follow(total + loudness, 0)
-        total = start - loudness + np.interp(moments, centers, scores[0, first])
-        origins.append(origin)
-        end, origin = _follow(total - loudness, shortest)
-        total = end + loudness + np.interp(moments, centers, scores[1, last - 1])
-        origins.append(origin)
+    reached = []  # the same, as each event finds it, and how far before the event the last one has to be
+    for start, end in zip(*scores, strict=True):
+        for score, sign, distance in ((start, 1, 0), (end, -1, shortest)):
+            before = total + sign * loudness
+            reached.append((before, distance))
+            total = np.full(len(moments), -np.inf)
+            np.maximum.accumulate(before[: len(before) - distance], out=total[distance:])
+            total += score
     at = int(np.argmax(total + loudness))
     events = []
-    for origin in reversed(origins):
+    for before, distance in reversed(reached):
         events.append(min(at * _STEP, len(audio)))
-        at = int(origin[at])
+        at = _last_best(before[: at - distance + 1])
     events.reverse()
     return [(word, events[2 * index], events[2 * index + 1]) for index, (word, _, _) in enumerate(words)]
 
 
-def _follow(total: NDArray[np.float64], distance: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each moment, the best of `total` at least `distance` steps before it, and where that is."""
-    earlier = np.full(len(total), -np.inf)
-    earlier[distance:] = total[: len(total) - distance]
-    best = np.maximum.accumulate(earlier)
-    where = np.maximum.accumulate(np.where(earlier == best, np.arange(len(total)), 0))
-    return best, np.maximum(where - distance, 0)
+def _scores(
+    words: Sequence[tuple[str, int, int]], attention: NDArray[np.float32], moments: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How well each moment fits as the start, and as the end, of each word: [2, words, moments]."""
+    tokens = ([first for _, first, _ in words], [last - 1 for _, _, last in words])
+    scores = np.log(np.stack([head[chosen] for head, chosen in zip(attention, tokens, strict=True)]) + _FLOOR)
+    place = np.clip((moments - FIRST_CENTER) / HOP, 0, scores.shape[2] - 1)  # between which frames, and how far
+    frame = np.minimum(place.astype(np.int64), max(0, scores.shape[2] - 2))
+    share = place - frame
+    after = np.minimum(frame + 1, scores.shape[2] - 1)
+    return np.asarray(scores[:, :, frame] * (1 - share) + scores[:, :, after] * share)
+
+
+def _last_best(scores: NDArray[np.float64]) -> int:
+    """Where the largest is; the last of equal ones; 0 for none."""
+    return max(0, len(scores) - 1 - int(np.argmax(scores[::-1]))) if len(scores) else 0
 
 
 def _loudness(audio: NDArray[np.float32], moments: NDArray[np.int64]) -> NDArray[np.float64]:
     """From -1, surely no speech, to 1, surely speech, at each moment, by the clip's own quietest and loudest parts."""
-    sums = np.concatenate(([0.0], np.cumsum(audio.astype(np.float64) ** 2)))
+    # Sums of squares over blocks as long as windows and moments have in common, then over all before.
+    blocks = np.pad(audio, (0, -len(audio) % _BLOCK)).reshape(-1, _BLOCK)
+    sums = np.concatenate(([0.0], np.cumsum(np.einsum("ij,ij->i", blocks, blocks).astype(np.float64))))
     low, high = np.maximum(moments - _WINDOW // 2, 0), np.minimum(moments + _WINDOW // 2, len(audio))
-    decibels = 10 * np.log10((sums[high] - sums[low]) / np.maximum(high - low, 1) + 1e-10)
+    energy = sums[-(-high // _BLOCK)] - sums[low // _BLOCK]
+    decibels = 10 * np.log10(energy / np.maximum(high - low, 1) + 1e-10)
     quietest, loudest = np.percentile(decibels, (5, 95))
     quietest = max(quietest, loudest - _RANGE[1])
     loudest = max(loudest, quietest + _RANGE[0])
