@@ -8,32 +8,27 @@ JSON. Where it is not known what is said in a recording, its first hearing stand
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import math
 import sys
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from bench import machine
-from bench.corpus import SAMPLE_RATE, Clip, CorpusError, load_folder, load_wheel
+from bench.command import recordings_parser, run
+from bench.corpus import SAMPLE_RATE, Clip
 from bench.progress import ProgressDisplay
 from bench.report import Advance, Check, figure, print_checks, print_table
 from bench.score import score
 from bench.server import Server, start_server
-from stream_client import ReconnectPolicy, StreamClient, StreamClientError
+from stream_client import ReconnectPolicy, StreamClient
 from stream_protocol.events import Done, FinalSegment, Partial
 from stream_protocol.transcript import join_text
-from stream_server.audio.error import UnsupportedAudio
-from stream_server.child import ChildError
-from stream_server.terminal import say_error
 
 GAP_SEC: Final = 1.5  # of silence after each recording, at least: every one begins a segment of its own
 BLOCK_MIN: Final = 10
@@ -241,22 +236,10 @@ async def measure(clips: Sequence[Clip], minutes: float, display: ProgressDispla
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.hour", description="An hour of speech through one session.")
-    parser.add_argument("--folder", type=Path, help="recordings (flac, wav) and transcripts.tsv: name, tab, text")
-    parser.add_argument("--clips", type=int, help="only so many recordings")
+    parser = recordings_parser("bench.hour", __doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     options = parser.parse_args(arguments)
-    try:
-        clips = (load_wheel() if options.folder is None else load_folder(options.folder))[: options.clips]
-        with ProgressDisplay() as display:
-            result = asyncio.run(measure(clips, options.minutes, display))
-    except (CorpusError, UnsupportedAudio, ChildError, StreamClientError, OSError) as error:
-        say_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(json.dumps(result))
-    return 0
+    return run(options, lambda clips, display: measure(clips, options.minutes, display))
 
 
 if __name__ == "__main__":

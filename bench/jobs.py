@@ -10,33 +10,27 @@ nothing else meanwhile: jobs take what others leave.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bench import interference, machine, whole
-from bench.corpus import Clip, CorpusError, load_folder, load_wheel
+from bench.command import recordings_parser, run
+from bench.corpus import Clip
 from bench.footprint import watched
 from bench.interference import JOBS
 from bench.option import count, some_of
-from bench.progress import ProgressDisplay
 from bench.report import Check, Phases, figure, print_checks, print_table
 from bench.server import Server, machine_cpu_seconds, start_server
-from bench.submission import Desk, SubmissionError, open_desk
+from bench.submission import Desk, open_desk
 from bench.tape import write_long, write_track
-from stream_server.audio.error import UnsupportedAudio
-from stream_server.capacity import LoadError
-from stream_server.child import ChildError
-from stream_server.engine.moonshine.asset import AssetError
-from stream_server.terminal import say, say_error
+from stream_server.terminal import say
 
 PARTS: Final = ("throughput", "memory", "accuracy", "latency")
 LONGER: Final = 4  # times as long: the recording that must do with the same memory
@@ -193,12 +187,8 @@ async def _interfere(clips: Sequence[Clip], plan: Plan, folder: Path, phases: Ph
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line. Exit status: 0 measured (whatever the figures), 1 failed, 2 wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, help="recordings (flac, wav) and transcripts.tsv: name, tab, text")
+    parser = recordings_parser("bench.jobs", __doc__)
     parser.add_argument("--only", type=some_of(PARTS), default=PARTS, help=f"of {','.join(PARTS)}")
-    parser.add_argument("--clips", type=count, help="only so many recordings")
     parser.add_argument(
         "--minutes", type=float, default=60.0, help=f"of a long recording; the longer has {LONGER} times"
     )
@@ -206,22 +196,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of live speech, each time")
     parser.add_argument("--rounds", type=count, default=2, help="of live speech without and beside jobs")
     options = parser.parse_args(arguments)
-    parts = options.only
-    try:
-        clips = (load_wheel() if options.folder is None else load_folder(options.folder))[: options.clips]
-        if "accuracy" in parts and any(clip.reference is None for clip in clips):
-            say("no transcripts: word error rates are left out; --folder names recordings that have some")
-            parts = tuple(part for part in parts if part != "accuracy")
-        plan = Plan(parts, options.minutes, options.starts, options.seconds, options.rounds)
-        with ProgressDisplay() as display:
-            result = asyncio.run(measure(clips, plan, display))
-    except (CorpusError, UnsupportedAudio, ChildError, LoadError, SubmissionError, AssetError, OSError) as error:
-        say_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(json.dumps(result))
-    return 0
+    plan = Plan(options.only, options.minutes, options.starts, options.seconds, options.rounds)
+    return run(options, lambda clips, display: measure(clips, possible(plan, clips), display))
+
+
+def possible(plan: Plan, clips: Sequence[Clip]) -> Plan:
+    """What of it can be measured with these recordings."""
+    if "accuracy" not in plan.parts or all(clip.reference is not None for clip in clips):
+        return plan
+    say("no transcripts: word error rates are left out; --folder names recordings that have some")
+    return replace(plan, parts=tuple(part for part in plan.parts if part != "accuracy"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from stream_server.jobs.table import SCHEMA_VERSION, metadata, schema
+from stream_server.jobs.table import SCHEMA_VERSION, jobs, metadata, schema
 from stream_server.settings import Settings
 
 DATABASE_NAME: Final = "stream-server.db"
@@ -141,10 +141,21 @@ def _migrate(engine: sa.Engine) -> None:
         found = connection.scalar(sa.select(schema.c.version))
         if found is None:
             connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+        elif found == 1:
+            _count_files(connection)
         elif found != SCHEMA_VERSION:
             raise DatabaseError(
                 f"the database has version {found} of our tables, and this program needs {SCHEMA_VERSION}"
             )
+
+
+def _count_files(connection: sa.Connection) -> None:
+    """From version 1, in which batches did not know how many files they had been given."""
+    connection.execute(sa.text("ALTER TABLE jobs ADD COLUMN files INTEGER NOT NULL DEFAULT 0"))
+    file = jobs.alias()
+    count = sa.select(sa.func.count()).where(file.c.parent == jobs.c.id).scalar_subquery()
+    connection.execute(jobs.update().where(jobs.c.kind == "batch").values(files=count))
+    connection.execute(schema.update().values(version=SCHEMA_VERSION))
 
 
 def _migrate_dbos(url: sa.URL) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -118,8 +119,10 @@ class Failure:
 class Job:
     """One job as it stands in the store. Times are seconds since the epoch.
 
-    A batch has children and neither source nor result of its own. ``key`` is the id of the API key that owns the job
-    (see `stream_server.auth.Caller`); ``attempt`` counts how often a worker has begun it.
+    A batch has children and neither source nor result of its own; ``files`` is how many it was given. ``key`` is the id
+    of the API key that owns the job (see `stream_server.auth.Caller`); ``attempt`` counts how often a worker has begun
+    it. ``failure``: why it failed, or why something that was to be made of its transcript is missing, where it is
+    completed all the same.
     """
 
     id: str
@@ -132,6 +135,7 @@ class Job:
     source: Source | None
     parent: str | None = None
     position: int = 0
+    files: int = 0
     callback_url: str | None = None
     progress: Progress | None = None
     failure: Failure | None = None
@@ -179,6 +183,18 @@ def new_job(
         callback_url=callback_url,
         created_at=time.time(),
     )
+
+
+def with_files(batch: Job, sources: Sequence[Source], refused: Mapping[int, Failure]) -> tuple[Job, list[Job]]:
+    """The batch, and a job for each of its files; ``refused``: those that have failed already, by their place."""
+    files = [
+        new_job(batch.key, source, batch.options, batch.surface, batch.request_id, parent=batch.id, position=position)
+        for position, source in enumerate(sources)
+    ]
+    for position, failure in refused.items():
+        file = files[position]
+        files[position] = replace(file, state=JobState.FAILED, failure=failure, completed_at=file.created_at)
+    return replace(batch, files=len(files)), files
 
 
 @dataclass(frozen=True, slots=True)

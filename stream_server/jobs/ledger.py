@@ -60,6 +60,11 @@ class JobLedger:
                 begin_batch(connection, found.parent, now)
             return found
 
+    def holds(self, job: Job) -> bool:
+        """Whether the job is still being processed under this attempt, and not cancelled, deleted or in other hands."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(jobs.c.id).where(*_held(job))) is not None
+
     def report(self, job: Job, progress: Progress, new: Sequence[Segment] = (), start: int = 0) -> None:
         """How far the job is; ``new`` are segments for a caller who reads along, the first at position ``start``.
 
@@ -99,18 +104,24 @@ class JobLedger:
             )
             _put(connection, job, result)
 
-    def complete(self, job: Job, result: JobResult) -> list[str]:
+    def complete(self, job: Job, result: JobResult, failure: Failure | None = None) -> list[str]:
         """The job is done: its result, its callback, its batch and what was used, at once. The objects to drop.
+
+        Args:
+            failure: why something that was to be made of the transcript is missing.
 
         Raises:
             SupersededError: somebody else has ended it.
         """
         now = time.time()
         with writing(self._engine) as connection:
-            self._change(connection, job, state=JobState.COMPLETED, progress=progress_to(DONE), completed_at=now)
+            missing = None if failure is None else failure_to(failure)
+            end = {"state": JobState.COMPLETED, "progress": progress_to(DONE), "completed_at": now}
+            self._change(connection, job, failure=missing, **end)
             _put(connection, job, result)
             record_usage(connection, job.key, file_seconds=result.transcript.duration_ms / 1000)
-            return self._end(connection, replace(job, state=JobState.COMPLETED, completed_at=now), result)
+            ended = replace(job, state=JobState.COMPLETED, failure=failure, completed_at=now)
+            return self._end(connection, ended, result)
 
     def fail(self, job: Job, failure: Failure) -> list[str]:
         """The job cannot be done. The objects to drop.
@@ -157,9 +168,13 @@ class JobLedger:
 
     @staticmethod
     def _change(connection: sa.Connection, job: Job, **values: object) -> None:
-        mine = (jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == JobState.PROCESSING)
-        if not connection.execute(jobs.update().where(*mine).values(attempt=job.attempt, **values)).rowcount:
+        if not connection.execute(jobs.update().where(*_held(job)).values(attempt=job.attempt, **values)).rowcount:
             raise SupersededError
+
+
+def _held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    """The row of the job, as long as it is being processed under this attempt."""
+    return jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == JobState.PROCESSING
 
 
 def _put(connection: sa.Connection, job: Job, result: JobResult) -> None:

@@ -27,6 +27,7 @@ def to_row(job: Job, *, waiter: str | None) -> dict[str, Any]:
         "source": None if job.source is None else job.source.model_dump_json(exclude_defaults=True),
         "parent": job.parent,
         "position": job.position,
+        "files": job.files,
         "callback_url": job.callback_url,
         "failure": None if job.failure is None else failure_to(job.failure),
         "completed_at": job.completed_at,

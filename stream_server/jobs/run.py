@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from stream_server.audio.file import probe
 from stream_server.engine.engine import Engine
 from stream_server.engine.memory import release_memory
 from stream_server.engine.work import EngineLostError
+from stream_server.jobs.enrichment import BEGIN_PERCENT, Enrichment
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import fetch
 from stream_server.jobs.job import Failure, Job, Progress
@@ -30,6 +30,7 @@ from stream_server.jobs.ledger import JobLedger, SupersededError
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.queue import DOWNLOADS, TEXTS
 from stream_server.jobs.reader import ObjectFile, UnreadableError
+from stream_server.jobs.report import Reports
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.wording import masked, without_punctuation
 from stream_server.settings import Settings
@@ -40,11 +41,10 @@ logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS: Final = 20
 """A recording that was begun so often, and ended neither well nor badly, is given up."""
-REPORT_SEC: Final = 0.5
-"""Between two reports, and so about how long a cancelled job goes on."""
+_HOPELESS: Final = f"begun {MOST_ATTEMPTS} times, and never ended; the server's log says why"
 
 # Where a job stands, in percent of its way.
-_FETCHED, _HEARD = 5, 90
+_FETCHED, _HEARD = 5, BEGIN_PERCENT
 
 
 class StoppingError(BaseException):
@@ -70,7 +70,7 @@ class JobRun:
         self._objects = objects
         self._engine = engine
         self._files = files
-        self._texts = texts
+        self._enrichment = Enrichment(ledger, texts, self.check)
         self._stopping = stopping
 
     def run(self, job_id: str, queue: str) -> None:
@@ -89,17 +89,22 @@ class JobRun:
         about = {"job_id": job.id, "request_id": job.request_id, "attempt": job.attempt}
         started = time.monotonic()
         try:
-            result = self._do(job, queue)
-            if result is None:
+            done = self._do(job, queue)
+            if done is None:
                 return
-            self._objects.drop(self._ledger.complete(job, result))
+            result, failure = done
+            self._objects.drop(self._ledger.complete(job, result, failure))
             release_memory()
             seconds = round(time.monotonic() - started, 3)
             logger.info("job completed", extra=about | {"seconds": seconds, "audio_ms": result.transcript.duration_ms})
         except SupersededError:
             logger.info("job cancelled or taken over", extra=about)
-        except (sa.exc.OperationalError, UnreadableError):
-            raise  # the job is not at fault
+        except UnreadableError:
+            if self._ledger.holds(job):
+                raise  # the job is not at fault
+            logger.info("job cancelled or taken over", extra=about)  # and its audio deleted while it was read
+        except sa.exc.OperationalError:
+            raise  # nor here
         except Exception as error:
             if self._stopping.is_set():  # what it needed was closed under its hands
                 raise StoppingError from error
@@ -117,23 +122,26 @@ class JobRun:
             level, "job failed: %s", failure.message, extra=about, exc_info=error if level == logging.ERROR else None
         )
 
-    def _do(self, job: Job, queue: str) -> JobResult | None:
-        """The result, or None where the job goes on out of another queue."""
-        if job.attempt > MOST_ATTEMPTS:
-            raise JobError(Reason.INTERNAL, f"begun {MOST_ATTEMPTS} times, and never ended; the server's log says why")
-        result = self._ledger.kept(job.id)
+    def _do(self, job: Job, queue: str) -> tuple[JobResult, Failure | None] | None:
+        """The result, and why something is missing from it; None where the job goes on out of another queue."""
+        result, is_hopeless = self._ledger.kept(job.id), job.attempt > MOST_ATTEMPTS
         if result is None:
+            if is_hopeless:
+                raise JobError(Reason.INTERNAL, _HOPELESS)
             audio = self._audio(job)
             if queue == DOWNLOADS:
                 self._ledger.pass_on(job, None)
                 return None
             result = JobResult(self._transcribe(job, audio))
             self._ledger.keep(job, result)
-        wants_texts = job.options.translate_to or job.options.analysis.is_wanted
-        if wants_texts and queue != TEXTS:
+        if not (job.options.translate_to or job.options.analysis.is_wanted):
+            return result, None
+        if is_hopeless:
+            return result, Failure(Reason.INTERNAL, _HOPELESS)
+        if queue != TEXTS:
             self._ledger.pass_on(job, TEXTS)
             return None
-        return self._with_texts(job, result)
+        return self._enrichment.run(job, result)
 
     def _audio(self, job: Job) -> str:
         """The object that holds the audio; it is fetched if it is not there."""
@@ -143,7 +151,7 @@ class JobRun:
         if name is not None:
             return name
         assert source.url is not None
-        report = _Reports(self, job)
+        report = Reports(self._ledger, job, self.check)
 
         def fetching(share: float | None) -> None:
             report(Progress(round(_FETCHED * (share or 0)), "downloading", "Fetching the recording"))
@@ -156,7 +164,7 @@ class JobRun:
 
     def _transcribe(self, job: Job, name: str) -> Transcript:
         options = job.options
-        report = _Reports(self, job)
+        report = Reports(self._ledger, job, self.check)
         heard_segments = 0
         with self._open(job, name) as file:
             try:
@@ -211,27 +219,6 @@ class JobRun:
             transcript = masked(transcript, job.options.mask)
         return transcript if job.options.punctuate else without_punctuation(transcript)
 
-    def _with_texts(self, job: Job, result: JobResult) -> JobResult:
-        options = job.options
-        report = _Reports(self, job)
-        done = len(result.transcript.segments)
-        for number, target in enumerate(options.translate_to):
-            if target in result.translations:
-                continue
-
-            def translating(share: float, number: int = number, target: str = target) -> None:
-                percent = _HEARD + round(9 * (number + share) / len(options.translate_to))
-                report(Progress(percent, "translation", f"Translating to {target}: {share:.0%}", done))
-
-            report.now(Progress(_HEARD, "translation", f"Translating to {target}", done))
-            translated = self._texts.translate(result.transcript, target, translating)
-            result = replace(result, translations=result.translations | {target: translated})
-            self._ledger.keep(job, result)
-        if options.analysis.is_wanted:
-            report.now(Progress(99, "analysis", "Working out what was asked about the text", done))
-            result = replace(result, findings=self._texts.analyse(result.transcript, options.analysis))
-        return result
-
     def check(self) -> None:
         """Whether to go on.
 
@@ -242,28 +229,6 @@ class JobRun:
             self._stopping.wait()  # nothing can be done any more in this process
         if self._stopping.is_set():
             raise StoppingError
-
-    def report(self, job: Job, progress: Progress, new: Sequence[Segment], start: int) -> None:
-        self._ledger.report(job, progress, new, start)
-
-
-class _Reports:
-    """Tells the store how far a job is, and not too often. What it raises ends the work: stop, or others have it."""
-
-    def __init__(self, run: JobRun, job: Job) -> None:
-        self._run = run
-        self._job = job
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        self._run.check()
-        if time.monotonic() >= self._next:
-            self.now(progress)
-
-    def now(self, progress: Progress, new: Sequence[Segment] = (), start: int = 0) -> None:
-        self._run.check()
-        self._run.report(self._job, progress, new, start)
-        self._next = time.monotonic() + REPORT_SEC
 
 
 def _store_error(error: JobError) -> Exception:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 
 from stream_protocol.transcript import Segment
 from stream_server.auth import Caller
@@ -26,6 +25,7 @@ from stream_server.jobs.job import (
     TranscriptionOptions,
     Urgency,
     new_job,
+    with_files,
 )
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.result import JobResult
@@ -115,14 +115,7 @@ class Transcriptions:
                 Reason.INVALID_PARAMETER, f"a batch has 1 to {MOST_FILES} files; this one has {len(sources)}"
             )
         batch = new_job(caller.id, None, options, surface, request_id, callback_url)
-        children = [
-            new_job(caller.id, source, options, surface, request_id, None, parent=batch.id, position=position)
-            for position, source in enumerate(sources)
-        ]
-        for position, failure in (refused or {}).items():
-            child = children[position]
-            ended = replace(child, state=JobState.FAILED, failure=failure, completed_at=child.created_at)
-            children[position] = ended
+        batch, children = with_files(batch, sources, refused or {})
         await self._add(caller, [batch, *children], Urgency.BATCH)
         return batch
 
@@ -289,7 +282,7 @@ class Transcriptions:
         return job
 
     async def _result(self, job: Job) -> JobResult:
-        if job.failure is not None:
+        if job.failure is not None and job.state is JobState.FAILED:
             raise JobError(job.failure.reason, job.failure.message)
         if job.state is JobState.CANCELLED:
             raise JobError(Reason.CANCELLED, "the job was cancelled")

@@ -201,15 +201,17 @@ class JobStore:
         due = sa.select(deliveries.c.id, deliveries.c.attempts).where(
             deliveries.c.state == "pending", deliveries.c.created_at < before
         )
+        lost = sa.select(jobs).where(unfinished, jobs.c.kind != "batch", jobs.c.created_at < before)
         with self._engine.connect() as connection:
-            left = self._select(unfinished, jobs.c.kind != "batch", jobs.c.created_at < before)
+            left = connection.execute(lost).mappings().all()
             calls = connection.execute(due).all()
         work = self._queue.unfinished()  # read after the rows: what has ended meanwhile is no harm
         revived = []
         with writing(self._engine) as connection:
-            for job in left:
+            for row in left:
+                job = from_row(row)
                 if job.id not in work:
-                    queue = queue_of(job, Urgency.QUEUED)
+                    queue = queue_of(job, Urgency.QUEUED if row["waiter"] is None else Urgency.WAITING)
                     self._queue.enqueue(connection, job, queue, attempt=job.attempt, priority=1, anew=True)
                     revived.append(job.id)
             for call in calls:

@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = sa.MetaData()
 
@@ -28,6 +28,7 @@ jobs = sa.Table(
     sa.Column("source", sa.Text),
     sa.Column("parent", sa.String(36), sa.ForeignKey("jobs.id", ondelete="CASCADE")),
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("files", sa.Integer, nullable=False, server_default="0"),
     sa.Column("callback_url", sa.Text),
     sa.Column("progress", sa.Text),
     sa.Column("failure", sa.Text),

@@ -52,7 +52,7 @@ def callback_body(job: Job, result: JobResult | None) -> bytes:
     body: dict[str, Any] = {"job_id": job.id, "status": job.state}
     if job.failure is not None:
         body |= {"error": job.failure.message, "code": job.failure.reason}
-    elif result is not None:
+    if result is not None:
         output = job.options.output
         body["result"] = lightning_result(
             result.transcript,

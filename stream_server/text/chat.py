@@ -6,6 +6,7 @@ threads. It knows nothing of what is asked.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -28,6 +29,9 @@ LONGEST_PAUSE_SEC: Final = 60.0
 """Told to wait longer than that, a job does not wait."""
 MAX_RESPONSE_BYTES: Final = 4 * 2**20
 
+WATCH_SEC: Final = 0.25
+"""How often it is asked whether to go on, while the endpoint is waited for."""
+
 _BUSY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _EXCERPT: Final = 500
 
@@ -48,7 +52,8 @@ class ChatClient:
     Args:
         url: the base address, such as ``https://host/v1``.
         timeout: seconds for one answer, from the request to its last byte.
-        pause: waits so many seconds before the next attempt.
+        alive: called several times a second while the endpoint is waited for; what it raises ends the request.
+        pause: waits so many seconds before the next attempt; not given, it waits them, and asks ``alive`` meanwhile.
     """
 
     def __init__(
@@ -58,21 +63,15 @@ class ChatClient:
         *,
         api_key: str = "",
         timeout: float = 120.0,
-        pause: Callable[[float], None] = time.sleep,
+        alive: Callable[[], None] = lambda: None,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
         self._url = f"{url.rstrip('/')}/chat/completions"
         self._model = model
         self._api_key = api_key
         self._timeout = timeout
-        self._pause = pause
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # Not the environment's proxies: everything the server does is in its settings.
-        self._client = httpx2.Client(
-            headers={**headers, "Accept-Encoding": "identity"}, timeout=timeout, trust_env=False
-        )
-
-    def close(self) -> None:
-        self._client.close()
+        self._alive = alive
+        self._pause = pause or self._rest
 
     def ask(
         self,
@@ -160,7 +159,7 @@ class ChatClient:
             wait = random.uniform(0.5, 1.0) * 2**attempt  # noqa: S311 - spreads retries, guards nothing
             try:
                 status, headers, text = self._post(body)
-            except httpx2.TimeoutException as error:
+            except TimeoutError as error:
                 raise JobError(
                     Reason.SERVICE_UNAVAILABLE, f"the language model did not answer within {self._timeout:g} s"
                 ) from error
@@ -182,18 +181,37 @@ class ChatClient:
         raise JobError(Reason.SERVICE_UNAVAILABLE, f"the language model cannot be reached or is busy ({problem})")
 
     def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        """One request. httpx2's timeouts are for single reads; the time for all of them is watched here."""
-        deadline = time.monotonic() + self._timeout
+        """One request, in an event loop of its own: there it can be broken off at any moment."""
+        return asyncio.run(self._watched(body))
+
+    async def _watched(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        request = asyncio.create_task(self._request(body))
+        while not (await asyncio.wait((request,), timeout=WATCH_SEC))[0]:
+            self._alive()  # when it raises, the end of this loop cancels the request
+        return request.result()
+
+    async def _request(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
         received = bytearray()
-        headers = {"Content-Type": "application/json"}
-        with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-            for chunk in response.iter_bytes():
+        # Not the environment's proxies: everything the server does is in its settings.
+        async with (
+            asyncio.timeout(self._timeout),
+            httpx2.AsyncClient(headers=headers, timeout=None, trust_env=False) as client,
+            client.stream("POST", self._url, content=body) as response,
+        ):
+            async for chunk in response.aiter_bytes():
                 received += chunk
                 if len(received) > MAX_RESPONSE_BYTES:
                     raise JobError(Reason.INTERNAL, f"the language model's answer exceeds {MAX_RESPONSE_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise httpx2.ReadTimeout("the answer as a whole took too long")
             return response.status_code, response.headers, bytes(received)
+
+    def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._alive()
+            time.sleep(min(left, WATCH_SEC))
 
     def _excerpt(self, text: bytes) -> str:
         shown = text[:_EXCERPT].decode(errors="replace")

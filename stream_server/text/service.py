@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[float], None]
 """Called with the share that is done, from 0 to 1. What it raises ends the work."""
+Alive = Callable[[], None]
+"""Called several times a second while an endpoint is waited for. What it raises ends the work."""
 
 
 class Translator(Protocol):
@@ -50,23 +52,14 @@ class TextServices:
         self._abilities: TextAbilities = text_abilities(settings)
         self._lock = Lock()
         self._translator: Translator | None = None
-        self._chat = (
-            ChatClient(
-                settings.chat_url,
-                settings.chat_model,
-                api_key=settings.chat_api_key.get_secret_value(),
-                timeout=settings.chat_timeout,
-            )
-            if settings.chat_url
-            else None
-        )
 
-    def translate(self, transcript: Transcript, target: str, report: Report) -> Transcript:
+    def translate(self, transcript: Transcript, target: str, report: Report, alive: Alive = lambda: None) -> Transcript:
         """The transcript in another language: its segments one for one, without words.
 
         Args:
             target: a language code; for the language the transcript is in, it comes back as it is.
             report: called with the share that is done, from 0 to 1.
+            alive: see `Alive`.
 
         Raises:
             JobError: FEATURE_UNAVAILABLE, SERVICE_UNAVAILABLE or INTERNAL, with a message for the caller.
@@ -78,7 +71,7 @@ class TextServices:
             raise JobError(Reason.FEATURE_UNAVAILABLE, reason)
         spoken = [index for index, segment in enumerate(transcript.segments) if segment.text.strip()]
         texts = [transcript.segments[index].text for index in spoken]
-        made = self._load_translator().translate(texts, transcript.language, target, report) if texts else []
+        made = self._translator_for(alive).translate(texts, transcript.language, target, report) if texts else []
         translated = dict(zip(spoken, made, strict=True))
         segments = (
             replace(segment, text=translated.get(index, ""), words=())
@@ -87,8 +80,8 @@ class TextServices:
         report(1.0)
         return replace(transcript, segments=tuple(segments), language=target)
 
-    def analyse(self, transcript: Transcript, analysis: Analysis) -> Findings:
-        """What was asked for of summary, sentiment, intent and normalized text.
+    def analyse(self, transcript: Transcript, analysis: Analysis, alive: Alive = lambda: None) -> Findings:
+        """What was asked for of summary, sentiment, intent and normalized text. ``alive``: see `Alive`.
 
         Raises:
             JobError: FEATURE_UNAVAILABLE, SERVICE_UNAVAILABLE or INTERNAL, with a message for the caller.
@@ -97,24 +90,30 @@ class TextServices:
             return Findings()
         if (reason := self._abilities.can_analyse()) is not None:
             raise JobError(Reason.FEATURE_UNAVAILABLE, reason)
-        assert self._chat is not None
-        return analyse(self._chat, transcript, analysis)
+        return analyse(self._chat(alive), transcript, analysis)
 
     def close(self) -> None:
-        if self._chat is not None:
-            self._chat.close()
         self._translator = None
 
-    def _load_translator(self) -> Translator:
+    def _chat(self, alive: Alive) -> ChatClient:
+        settings = self._settings
+        return ChatClient(
+            settings.chat_url,
+            settings.chat_model,
+            api_key=settings.chat_api_key.get_secret_value(),
+            timeout=settings.chat_timeout,
+            alive=alive,
+        )
+
+    def _translator_for(self, alive: Alive) -> Translator:
+        if self._abilities.translator == "chat":
+            return ChatTranslator(self._chat(alive))
         with self._lock:  # a second job waits for the model that the first one loads
             if self._translator is None:
-                self._translator = self._make_translator()
+                self._translator = self._load_translator()
             return self._translator
 
-    def _make_translator(self) -> Translator:
-        if self._abilities.translator == "chat":
-            assert self._chat is not None
-            return ChatTranslator(self._chat)
+    def _load_translator(self) -> Translator:
         name = self._settings.translation_model
         try:
             require_gpu_extra("torch", "transformers")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
@@ -93,14 +93,22 @@ class Sentiment(BaseModel):
     explanation: str
 
 
+class JobFault(BaseModel):
+    """``code`` is one of the server's reasons."""
+
+    code: str
+    message: str
+
+
 class NlpAnalysis(BaseModel):
-    """What was found out about the text, as far as it was asked for."""
+    """What was found out about the text, as far as it was asked for; ``error``: why some of it is missing."""
 
     intent: Sparse[Intent] = None
     sentiment: Sparse[Sentiment] = None
     summary: Sparse[str] = None
     translation: Sparse[str] = None
     normalized_text: Sparse[str] = None
+    error: Sparse[JobFault] = None
 
 
 class DetectedLanguage(BaseModel):
@@ -240,17 +248,21 @@ def _analysis(job: Job, result: JobResult) -> NlpAnalysis | None:
     """What the text services said; None where nothing was asked of them."""
     if not (job.options.translate_to or job.options.analysis.is_wanted):
         return None
-    values: dict[str, Any] = {}
-    if job.options.translate_to:
-        values["translation"] = result.translations[job.options.translate_to[0]].text
+    translations = (result.translations.get(target) for target in job.options.translate_to[:1])
     findings = result.findings
     return NlpAnalysis(
         intent=Intent(**findings.intent) if findings.intent else None,
         sentiment=Sentiment(**findings.sentiment) if findings.sentiment else None,
         summary=findings.summary,
+        translation=next((transcript.text for transcript in translations if transcript is not None), None),
         normalized_text=findings.normalized_text,
-        **values,
+        error=fault(job),
     )
+
+
+def fault(job: Job) -> JobFault | None:
+    """Why a job has failed, or why something is missing from its result."""
+    return None if job.failure is None else JobFault(code=job.failure.reason, message=job.failure.message)
 
 
 def _usage(result: JobResult) -> Usage:

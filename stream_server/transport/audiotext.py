@@ -19,10 +19,12 @@ from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.answer import (
     ErrorBody,
+    JobFault,
     MinimalTranscription,
     Output,
     VerboseTranscription,
     error_response,
+    fault,
     result_body,
     result_response,
 )
@@ -59,15 +61,11 @@ class JobProgress(BaseModel):
     message: str
 
 
-class JobFault(BaseModel):
-    code: str
-    message: str
-
-
 class TranscriptionJob(BaseModel):
     """A job. ``result`` is there when it is completed: an object, or text for ``response_format`` text, srt and vtt.
 
-    A batch has no result of its own: each of its files is a job that has one.
+    ``error``: why it has failed, or why something is missing from the result. A batch has no result of its own: each of
+    its files is a job that has one.
     """
 
     id: str
@@ -152,7 +150,7 @@ async def cancel(request: Request, caller: TranscribeCaller, job_id: JobId) -> R
 async def _answer(transcriptions: Transcriptions, job: Job, status: int = 200) -> Response:
     result = (await transcriptions.results([job])).get(job.id) if job.state is JobState.COMPLETED else None
     callback = await callback_of(transcriptions, job)
-    progress = _progress_of_batch(await transcriptions.children(job)) if job.kind == "batch" else _progress(job)
+    progress = _progress_of_batch(job, await transcriptions.children(job)) if job.kind == "batch" else _progress(job)
 
     def render() -> Response:
         return json_answer(_described(job, transcriptions.model.name, progress, result, callback), status)
@@ -175,7 +173,7 @@ def _described(
         created_at=_moment(job.created_at),
         started_at=_moment(job.started_at) if job.started_at else None,
         completed_at=_moment(job.completed_at) if job.completed_at else None,
-        error=JobFault(code=job.failure.reason, message=job.failure.message) if job.failure else None,
+        error=fault(job),
         callback=callback,
         result=result_body(job, result, output) if result is not None else None,
         url=f"{PATH}/{job.id}",
@@ -193,12 +191,12 @@ def _progress(job: Job) -> JobProgress:
     return JobProgress(percent=0, message="Waiting" if job.state is JobState.QUEUED else "")
 
 
-def _progress_of_batch(files: Sequence[Job]) -> JobProgress:
+def _progress_of_batch(batch: Job, files: Sequence[Job]) -> JobProgress:
     """A batch is as far as its files are; those that were deleted are done with, too."""
     percents = [100 if file.is_finished else file.progress.percent if file.progress else 0 for file in files]
-    done = sum(file.is_finished for file in files)
-    percent = sum(percents) // len(percents) if percents else 100
-    return JobProgress(percent=percent, message=f"{done} of {len(files)} files finished")
+    percents += [100] * (batch.files - len(files))
+    done = batch.files - sum(not file.is_finished for file in files)
+    return JobProgress(percent=sum(percents) // batch.files, message=f"{done} of {batch.files} files finished")
 
 
 def _moment(seconds: float) -> datetime:

@@ -169,7 +169,7 @@ async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
             callback_url=intake.values.callback_url,
             refused={position: Failure(error.reason, error.message) for position, error in refused.items()},
         )
-    return lesan_shape.new_batch(batch, len(files))
+    return lesan_shape.new_batch(batch)
 
 
 @router.get(

@@ -69,6 +69,7 @@ class Metadata(BaseModel):
     processing_count: int | None = None
     queued_count: int | None = None
     cancelled_count: Annotated[int | None, Field(description="Present where files were cancelled.")] = None
+    deleted_count: Annotated[int | None, Field(description="Present where files were deleted.")] = None
     jobs: list[FileEntry] | None = None
 
 
@@ -146,21 +147,22 @@ def transcription(job: Job, result: JobResult | None = None, *, segments: bool =
     )
 
 
-def new_batch(batch: Job, count: int) -> Transcription:
+def new_batch(batch: Job) -> Transcription:
     """A batch that was just made."""
     return transcription(batch).model_copy(
-        update={"metadata": Metadata(batch_mode=True, total_count=count), "audio_download_url": None}
+        update={"metadata": Metadata(batch_mode=True, total_count=batch.files), "audio_download_url": None}
     )
 
 
 def batch(job: Job, children: Sequence[Job], texts: dict[str, str]) -> Transcription:
     """A batch and its files; ``texts`` by the id of the file's job."""
     counts = Counter(child.state for child in children)
-    done = sum(child.is_finished for child in children)
+    deleted = job.files - len(children)
     percents = [100 if child.is_finished else child.progress.percent if child.progress else 0 for child in children]
+    percents += [100] * deleted
     metadata = Metadata(
         batch_mode=True,
-        total_count=len(children),
+        total_count=job.files,
         completed_count=counts[JobState.COMPLETED],
         failed_count=counts[JobState.FAILED],
         processing_count=counts[JobState.PROCESSING],
@@ -169,11 +171,13 @@ def batch(job: Job, children: Sequence[Job], texts: dict[str, str]) -> Transcrip
     )
     if cancelled := counts[JobState.CANCELLED]:
         metadata.cancelled_count = cancelled
+    if deleted:
+        metadata.deleted_count = deleted
     progress = Progress(
         stage=job.state,
-        percent=100 if job.is_finished else sum(percents) // max(1, len(percents)),
-        total_segments=len(children),
-        done_segments=done,
+        percent=100 if job.is_finished else sum(percents) // job.files,
+        total_segments=job.files,
+        done_segments=deleted + sum(child.is_finished for child in children),
     )
     return transcription(job).model_copy(
         update={"metadata": metadata, "progress": progress, "audio_download_url": None}

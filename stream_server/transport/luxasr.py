@@ -17,6 +17,7 @@ from stream_server.auth import Caller
 from stream_server.formats import MEDIA_TYPES, render
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions
+from stream_server.jobs.result import JobResult
 from stream_server.text.language import language_name, normalize_language
 from stream_server.transport.dialect import (
     TranscribeCaller,
@@ -167,24 +168,21 @@ async def submit_translation(request: Request, caller: TranscribeCaller) -> Acce
 
 @router.get(
     "/v3/asr/jobs/{job_id}",
+    name="asr_status",
     summary="Read the status of a transcription",
     response_description="The job as it stands.",
     responses=_QUESTION,
 )
-async def asr_status(request: Request, caller: TranscribeCaller, job_id: JobId) -> Status:
-    """How far a transcription is."""
-    return _status(await _job(request, caller, job_id, translates=False))
-
-
 @router.get(
     "/v3/translate/jobs/{job_id}",
+    name="translation_status",
     summary="Read the status of a translation",
     response_description="The job as it stands.",
     responses=_QUESTION,
 )
-async def translation_status(request: Request, caller: TranscribeCaller, job_id: JobId) -> Status:
-    """How far a translation is."""
-    return _status(await _job(request, caller, job_id, translates=True))
+async def status(request: Request, caller: TranscribeCaller, job_id: JobId) -> Status:
+    """How far a job is."""
+    return _status(await _job(request, caller, job_id))
 
 
 @router.get(
@@ -196,8 +194,7 @@ async def translation_status(request: Request, caller: TranscribeCaller, job_id:
 )
 async def asr_result(request: Request, caller: TranscribeCaller, job_id: JobId) -> Response:
     """The transcript, in the format that was asked for when the job was made."""
-    await _job(request, caller, job_id, translates=False)
-    job, result = await transcriptions_of(request).result(caller, job_id)
+    job, result = await _result(request, caller, job_id)
     text = await asyncio.to_thread(_rendered, job, result.transcript)
     return Response(text, media_type=MEDIA_TYPES[job.options.output])
 
@@ -209,12 +206,15 @@ async def asr_result(request: Request, caller: TranscribeCaller, job_id: JobId) 
     responses=_OUTCOME,
 )
 async def translation_result(request: Request, caller: TranscribeCaller, job_id: JobId) -> dict[str, str]:
-    """By the English name of each language, the text in the format that was asked for when the job was made."""
-    await _job(request, caller, job_id, translates=True)
-    job, result = await transcriptions_of(request).result(caller, job_id)
+    """By the English name of each language, the text in the format that was asked for when the job was made.
+
+    Where a translation has failed: those that have not, and the transcript by the name of the language spoken.
+    """
+    job, result = await _result(request, caller, job_id)
+    said = {} if job.failure is None else {result.transcript.language: result.transcript}
     return {
         language_name(code): await asyncio.to_thread(_rendered, job, transcript)
-        for code, transcript in result.translations.items()
+        for code, transcript in (said | result.translations).items()
     }
 
 
@@ -236,11 +236,17 @@ async def _submit(request: Request, caller: Caller, query: type[Asr]) -> Accepta
     return Acceptance(job_id=job.id)
 
 
-async def _job(request: Request, caller: Caller, job_id: str, *, translates: bool) -> Job:
+async def _job(request: Request, caller: Caller, job_id: str) -> Job:
     job = await transcriptions_of(request).get(caller, job_id)
-    if job.surface != SURFACE or bool(job.options.translate_to) != translates:
+    kind = "translate" if job.options.translate_to else "asr"
+    if job.surface != SURFACE or not request.scope["route"].path.startswith(f"/v3/{kind}/"):
         raise JobError(Reason.NOT_FOUND, "there is no such job")
     return job
+
+
+async def _result(request: Request, caller: Caller, job_id: str) -> tuple[Job, JobResult]:
+    await _job(request, caller, job_id)
+    return await transcriptions_of(request).result(caller, job_id)
 
 
 def _rendered(job: Job, transcript: Transcript) -> str:
@@ -252,7 +258,7 @@ def _status(job: Job) -> Status:
     status = _STATUSES[job.state]
     progress = error = None
     if job.failure is not None:
-        error = job.failure.message
+        status, error = "failed", job.failure.message  # a translation that is missing is not completed
     elif job.state is JobState.CANCELLED:
         error = "the job was cancelled"
     if job.progress is not None and status == "processing":

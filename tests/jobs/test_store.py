@@ -93,6 +93,7 @@ def test_a_job_goes_its_way(desk: Desk) -> None:
     assert done.progress is not None
     assert done.progress.percent == 100
     assert done.processing_sec is not None
+    assert done.failure is None
     assert desk.store.results([job.id]) == {job.id: RESULT}
     with desk.database.connect() as connection:
         assert connection.scalar(sa.select(usage.c.file_seconds).where(usage.c.api_key == "key")) == 4.5
@@ -123,6 +124,17 @@ def test_an_attempt_goes_on_behind_the_transcript_of_the_one_before(desk: Desk) 
     assert desk.ledger.kept(job.id) is None
     desk.ledger.keep(begun(desk, job), RESULT)
     assert desk.ledger.kept(begun(desk, job).id) == RESULT
+
+
+def test_a_job_can_be_done_though_something_is_missing(desk: Desk) -> None:
+    job = desk.job()
+    desk.store.add([job], Urgency.QUEUED)
+    failure = Failure(Reason.SERVICE_UNAVAILABLE, "translation to de: nobody answers")
+    desk.ledger.complete(begun(desk, job), RESULT, failure)
+    done = desk.store.get(job.id)
+    assert done is not None
+    assert (done.state, done.failure) == (JobState.COMPLETED, failure)
+    assert desk.store.results([job.id]) == {job.id: RESULT}
 
 
 def test_segments_of_an_attempt_that_was_given_up_are_forgotten(desk: Desk) -> None:
@@ -288,6 +300,19 @@ def test_old_jobs_are_found(desk: Desk) -> None:
     desk.ledger.complete(begun(desk, old), RESULT)
     assert [job.id for job in desk.store.expired(time.time() + 1, 10)] == [old.id]
     assert desk.store.expired(time.time() - 100, 10) == []
+
+
+@pytest.mark.parametrize(("waiter", "queue"), [(None, JOBS), ("server", ANSWERS)])
+def test_work_that_is_lost_is_made_anew_where_it_was(desk: Desk, waiter: str | None, queue: str) -> None:
+    stored(desk, "a" * 32, "")
+    job = replace(desk.job(), source=Source(object="a" * 32))
+    desk.store.add([job], Urgency.QUEUED if waiter is None else Urgency.WAITING, waiter=waiter)
+    desk.queue.withdraw(job.id, 0)
+    assert waiting_work(desk, queue) == []
+    assert desk.store.revive(time.time() + 1) == [job.id]
+    (work,) = waiting_work(desk, queue)
+    assert work.startswith(f"{job.id}:0:")
+    assert desk.store.revive(time.time() + 1) == [], "there is work for it now"
 
 
 # Batches

@@ -364,6 +364,13 @@ def test_what_is_told_of_a_job_that_has_failed_and_of_a_batch() -> None:
     assert json.loads(callback_body(batch, None)) == {"job_id": batch.id, "status": "completed"}
 
 
+def test_what_is_told_of_a_job_that_is_done_but_for_its_translation() -> None:
+    job = ended(JobState.COMPLETED, Failure(Reason.SERVICE_UNAVAILABLE, "translation to de: nobody answers"))
+    told = json.loads(callback_body(job, RESULT))
+    assert (told["status"], told["result"]["text"]) == ("completed", "Hello.")
+    assert (told["error"], told["code"]) == ("translation to de: nobody answers", "SERVICE_UNAVAILABLE")
+
+
 def test_a_secret_of_the_settings_signs(tmp_path: Path, listener: Listener) -> None:
     settings = Settings.load({}, data_dir=tmp_path, secret="of the settings", allowed_hosts=LOCAL)
     engine = open_database(settings)

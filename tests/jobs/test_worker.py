@@ -3,96 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
 from stream_protocol.transcript import Segment
-from stream_server.audio.vad import VadSettings, load_vad
 from stream_server.auth import ANYONE, Limits
-from stream_server.engine.engine import Engine, EngineSettings
-from stream_server.engine.moonshine.asset import find_recording
+from stream_server.audio.file import FileInfo, probe
 from stream_server.engine.recognizer import DeviceLostError
-from stream_server.job_system import open_job_system
 from stream_server.jobs import run as run_module
 from stream_server.jobs import worker as worker_module
-from stream_server.jobs.database import open_database, writing
+from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions
-from stream_server.jobs.service import Transcriptions
+from stream_server.jobs.reader import ObjectFile
 from stream_server.jobs.table import jobs, objects, segments
-from stream_server.quota import Quota
 from stream_server.settings import Settings
+from tests.jobs.office import OPTIONS, office
 from tests.support.audio import sound
 from tests.support.fake import FakeRecognizer
 from tests.support.receiver import running_receiver
 
-OPTIONS = TranscriptionOptions()
 OTHER = replace(ANYONE, id="other")
-
-
-@dataclass
-class Office:
-    """The job system of a server, as its dialects see it."""
-
-    transcriptions: Transcriptions
-    database: sa.Engine
-    folder: Path
-    recognizer: FakeRecognizer
-
-    async def upload(self, data: bytes | None = None) -> Source:
-        content = find_recording("beckett.wav").read_bytes() if data is None else data
-
-        async def chunks() -> AsyncIterator[bytes]:
-            for start in range(0, len(content), 100_000):
-                yield content[start : start + 100_000]
-
-        stored = await self.transcriptions.objects.receive(chunks(), key="", most=10**9)
-        return Source(object=stored.name, name="speech.wav")
-
-    async def submit(self, source: Source, options: TranscriptionOptions = OPTIONS, **more: Any) -> Job:
-        return await self.transcriptions.submit(ANYONE, source, options, surface="lesan", request_id="r", **more)
-
-    async def answer(self, source: Source, options: TranscriptionOptions = OPTIONS, timeout: float = 60) -> Any:  # noqa: ASYNC109
-        return await self.transcriptions.answer(
-            ANYONE, source, options, surface="openai", request_id="r", timeout=timeout
-        )
-
-    async def until(self, job: Job, state: JobState) -> Job:
-        while (job := await self.transcriptions.get(ANYONE, job.id)).state is not state:
-            assert not job.is_finished, job
-            await asyncio.sleep(0.02)
-        return job
-
-    def count(self, table: sa.Table) -> int:
-        with self.database.connect() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
-
-    async def until_nothing_is_left(self) -> None:
-        while self.count(objects) or [path for path in self.folder.iterdir() if path.is_file()]:
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def office(settings: Settings, recognizer: FakeRecognizer | None = None) -> AsyncIterator[Office]:
-    database = open_database(settings)
-    recognizer = recognizer or FakeRecognizer()
-    engine = Engine(recognizer, EngineSettings(max_streams=16))
-    engine.start()
-    quota = Quota(database, retry_after=1.0)
-    try:
-        async with open_job_system(settings, database, engine, quota, load_vad("webrtc", VadSettings())) as opened:
-            yield Office(opened, database, settings.data_dir / "objects", recognizer)
-    finally:
-        engine.stop()
-        database.dispose()
 
 
 async def test_an_answer_leaves_nothing_behind(settings: Settings) -> None:
@@ -164,7 +99,9 @@ async def test_silence_is_a_transcript_without_words(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_a_running_job_stops_when_it_is_cancelled_or_deleted(settings: Settings, how: str) -> None:
+async def test_a_running_job_stops_when_it_is_cancelled_or_deleted(
+    settings: Settings, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = threading.Event()
     async with office(settings, FakeRecognizer(gate=gate)) as desk:
         job = await desk.until(await desk.submit(await desk.upload()), JobState.PROCESSING)
@@ -179,6 +116,39 @@ async def test_a_running_job_stops_when_it_is_cancelled_or_deleted(settings: Set
         await desk.until_nothing_is_left()
         assert desk.count(jobs) == (how == "cancel")
         assert (await desk.answer(await desk.upload()))[0].state is JobState.COMPLETED, "and the worker goes on"
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete", "hang up"])
+async def test_audio_that_is_deleted_while_it_is_read_alarms_nobody(
+    settings: Settings, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is ended between the moment in which a worker takes it and the one in which it looks at the audio."""
+    taken, ended = threading.Event(), threading.Event()
+
+    def held_probe(file: ObjectFile) -> FileInfo:
+        taken.set()
+        assert ended.wait(60)
+        return probe(file)
+
+    monkeypatch.setattr(run_module, "probe", held_probe)
+    caplog.set_level(logging.INFO)
+    async with office(settings) as desk:
+        source = await desk.upload()
+        if how == "hang up":
+            asking = asyncio.create_task(desk.answer(source))
+            await asyncio.to_thread(taken.wait)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        else:
+            job = await desk.submit(source)
+            await asyncio.to_thread(taken.wait)
+            await (desk.transcriptions.cancel if how == "cancel" else desk.transcriptions.delete)(ANYONE, job.id)
+        await desk.until_nothing_is_left()
+        ended.set()
+        while "job cancelled or taken over" not in caplog.text:
+            await asyncio.sleep(0.02)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_caller_who_hangs_up_takes_the_job_along(settings: Settings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -46,8 +45,7 @@ def model(**changes: Any) -> Callable[[dict[str, Any]], Reply]:
 
 
 def run(endpoint: Endpoint, transcript: Transcript, **wanted: Any) -> Findings:
-    with closing(endpoint.client()) as client:
-        return analyse(client, transcript, Analysis(**wanted))
+    return analyse(endpoint.client(), transcript, Analysis(**wanted))
 
 
 def test_one_question_for_all_findings_and_one_for_the_text() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -33,8 +32,7 @@ def in_turn(*replies: Reply) -> Callable[[dict[str, object]], Reply]:
 
 
 def ask(endpoint: Endpoint, **options: float) -> Shape:
-    with closing(endpoint.client(**options)) as client:
-        return client.ask("Count.", {"text": 'Ja "ja"'}, Shape)
+    return endpoint.client(**options).ask("Count.", {"text": 'Ja "ja"'}, Shape)
 
 
 def test_the_answer_has_the_shape_that_was_asked_for() -> None:
@@ -102,8 +100,8 @@ def test_a_check_of_our_own_is_told_to_the_model() -> None:
             raise ValueError("count must be three")
 
     replies = in_turn(GOOD, Reply({"word": "ja", "count": 3}))
-    with serving(replies) as endpoint, closing(endpoint.client()) as client:
-        assert client.ask("Count.", {}, Shape, check).count == 3
+    with serving(replies) as endpoint:
+        assert endpoint.client().ask("Count.", {}, Shape, check).count == 3
     assert "count must be three" in endpoint.requests[1]["messages"][3]["content"]
 
 
@@ -184,6 +182,33 @@ def test_a_slow_answer_is_not_waited_for() -> None:
     assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
 
 
+class GoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@pytest.mark.parametrize("rests", [False, True], ids=["an answer", "a pause"])
+def test_what_is_waited_for_can_be_given_up(rests: bool) -> None:
+    """Long before the endpoint answers, or may be asked again."""
+    released, gone = threading.Event(), threading.Event()
+    busy = Reply(status=429, headers={"Retry-After": "59"})
+    reply = busy if rests else Reply("late", before=released.wait)
+
+    def alive() -> None:
+        if gone.is_set():
+            raise GoneError
+
+    def answer(request: dict[str, object]) -> Reply:
+        gone.set()
+        return reply
+
+    with serving(answer) as endpoint:
+        client = ChatClient(endpoint.url, "model-1", api_key=KEY, timeout=3600, alive=alive)
+        with pytest.raises(GoneError):
+            client.ask("Count.", {}, Shape)
+        assert len(endpoint.requests) == 1
+        released.set()
+
+
 def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
     with serving(lambda request: GOOD) as endpoint:
         pass
@@ -196,5 +221,5 @@ def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("url", ["", "host/v1", "ftp://host", "http://[::1"])
 def test_what_is_no_address_is_named(url: str) -> None:
-    with closing(ChatClient(url, "model-1")) as client, pytest.raises(JobError, match="CHAT_URL"):
-        client.ask("Count.", {}, Shape)
+    with pytest.raises(JobError, match="CHAT_URL"):
+        ChatClient(url, "model-1").ask("Count.", {}, Shape)

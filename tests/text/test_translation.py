@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -29,8 +28,7 @@ def translate(
     endpoint: Endpoint, texts: list[str], source: str = "en", target: str = "lb"
 ) -> tuple[list[str], list[float]]:
     shares: list[float] = []
-    with closing(endpoint.client()) as client:
-        return ChatTranslator(client).translate(texts, source, target, shares.append), shares
+    return ChatTranslator(endpoint.client()).translate(texts, source, target, shares.append), shares
 
 
 def test_batches_of_numbered_segments() -> None:
@@ -98,12 +96,8 @@ def test_whoever_is_told_may_end_it() -> None:
     def report(share: float) -> None:
         raise CancelledError
 
-    with (
-        serving(lambda request: shout(asked(request))) as endpoint,
-        closing(endpoint.client()) as client,
-        pytest.raises(CancelledError),
-    ):
-        ChatTranslator(client).translate(["a"] * (MAX_SEGMENTS + 1), "en", "lb", report)
+    with serving(lambda request: shout(asked(request))) as endpoint, pytest.raises(CancelledError):
+        ChatTranslator(endpoint.client()).translate(["a"] * (MAX_SEGMENTS + 1), "en", "lb", report)
     assert len(endpoint.requests) == 1
 
 

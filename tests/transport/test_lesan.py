@@ -258,6 +258,27 @@ def test_a_batch_of_files_with_one_that_is_damaged(client: httpx2.Client) -> Non
     assert child["text"] == jobs[0]["text"]
 
 
+def test_a_file_of_a_batch_that_is_deleted_was_one_of_them(client: httpx2.Client) -> None:
+    files = [("files", ("a.wav", clip())) for _ in range(3)]
+    batch = client.post(f"{JOBS}/batch", files=files).json()["id"]
+    entries = finished(client, batch)["metadata"]["jobs"]
+    client.delete(f"{JOBS}/{entries[2]['job_id']}")
+    found = client.get(f"{JOBS}/{batch}").json()
+    counts = {name: value for name, value in found["metadata"].items() if name.endswith("_count")}
+    assert counts == {
+        "total_count": 3,
+        "completed_count": 2,
+        "failed_count": 0,
+        "processing_count": 0,
+        "queued_count": 0,
+        "deleted_count": 1,
+    }
+    assert [entry["job_id"] for entry in found["metadata"]["jobs"]] == [entry["job_id"] for entry in entries[:2]]
+    assert found["progress"] == {"stage": "completed", "percent": 100, "total_segments": 3, "done_segments": 3}
+    elsewhere = client.get(f"/v1/transcription-jobs/{batch}").json()["progress"]
+    assert elsewhere == {"percent": 100, "message": "3 of 3 files finished"}
+
+
 def ended(client: httpx2.Client, answer: httpx2.Response) -> list[tuple[str, str | None]]:
     """Of every file of a batch what it was called, and the code of its error."""
     assert answer.status_code == 202, answer.text
