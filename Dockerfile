@@ -28,19 +28,22 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /venv/bin/stream-server --version
 
 FROM python:${PYTHON}-slim
-RUN useradd --system --uid 10001 --create-home stream-server \
+RUN groupadd --gid 10001 stream-server \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin stream-server \
     && install --directory --owner=stream-server --group=stream-server /data
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    HF_HOME=/data/huggingface \
     STREAM_SERVER_PORT=8000 \
     STREAM_SERVER_DATA_DIR=/data
-USER 10001
+# Nothing but /data and /tmp is written to: the rest may be read-only, as in deploy/compose.yaml and deploy/kubernetes.yaml.
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-# For `serve`. /readyz answers 503 while the server drains, which urlopen raises; a proxy of the environment is not for this machine.
+# For `serve` over plain HTTP; with a certificate of its own it needs another one. /readyz answers 503 while the server drains, which urlopen raises; a proxy of the environment is not for this machine.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['STREAM_SERVER_PORT'] + '/readyz', timeout=4)"]
 ENTRYPOINT ["stream-server"]

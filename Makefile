@@ -23,7 +23,7 @@ DEV  := $(VENV)/dev.stamp
 # The tests of the GPU engine run on a CPU, with the torch that constraints.txt names.
 EVERYTHING := .[dev,bench,torch,web]
 
-.PHONY: help install demo serve test lint format types docs-check bench clean
+.PHONY: help install demo serve test lint audit format types docs-check bench clean
 
 help:  ## List the chores
 	@echo "make CHORE [PYTHON=python3.12] [ARGS='options of the command']"
@@ -41,9 +41,15 @@ install: $(BASE)  ## Install the server and the command line into .venv
 test: $(DEV)  ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV)  ## Check style and formatting
+lint: $(DEV)  ## Check style, formatting, and what is known of the packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory audit
+
+# pip-audit fails as well where it cannot look anything up; .ci/audit tells the two apart.
+audit: $(DEV)  ## Look up known vulnerabilities of what is installed
+	@{ timeout 300 $(BIN)/pip-audit --format json --progress-spinner off --skip-editable 2>/dev/null || true; } \
+	    | $(BIN)/python .ci/audit
 
 format: $(DEV)  ## Put the code into the project's format
 	@$(BIN)/ruff check --fix .

@@ -77,10 +77,9 @@ def measure_split(runner: MeteredRunner, make_load: MakeLoad, frames: int, rows:
     totals, runs, rounds = whole_steps(runner, make_load, frames, rows)
     device = runner.state.attention.device
     program = runner._programs[frames, rows]
-    geometry = Geometry.of(runner.model.config.feature, runner.model.config.encoder)
     with torch.inference_mode():
         memory = runner.state.gather(program._rows)
-        step, audio = program._rows, program._input[:, -geometry.chunk_samples(frames) :].view(torch.float32)
+        step, audio = program._rows, program._audio
 
         def features() -> object:
             return runner.model.features(audio, memory.tail, memory.position, step.samples, step.last)

@@ -47,7 +47,8 @@ async def measure(clips: Sequence[Clip], plan: Plan, phases: Phases) -> dict[str
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         phases.begin("starting a server", 1)
-        async with start_server("--max-sessions", str(max(*plan.numbers, plan.callers) + 8)) as server:
+        places = str(max(*plan.numbers, plan.callers) + 8)
+        async with start_server("--max-sessions", places, "--admission", "fixed") as server:
             # The first decodes are slower, and nobody measures a server that has just been started.
             warm_up = Recording(clips[0].audio[: _WARM_UP_SEC * SAMPLE_RATE].tobytes())
             await play_all(server.url, [warm_up] * 3, 3, phases.begin("warming up", 3 * _WARM_UP_SEC))

@@ -6,12 +6,15 @@ import asyncio
 import gc
 import importlib.util
 import logging
+import os
 import secrets
 import sys
-import uuid
+import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -19,12 +22,14 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
 
 from stream_protocol.errors import ErrorCode, ServerError, StreamError
 from stream_server import __version__
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
 from stream_server.auth import KeyRing, configured_keys, limits_of
+from stream_server.certificate import tls_context
+from stream_server.descriptor import DescriptorWatch
 from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
 from stream_server.engine.memory import release_memory
@@ -43,6 +48,7 @@ from stream_server.transport import (
     lesan,
     lightning,
     luxasr,
+    model,
     openai,
     shunyalabs,
     token,
@@ -51,8 +57,12 @@ from stream_server.transport import (
 )
 from stream_server.transport.detection import Detector
 from stream_server.transport.document import DESCRIPTION, SERVERS, TAGS, operation_id
+from stream_server.transport.fallback import fallback
+from stream_server.transport.head import MAX_HEAD_BYTES, HttpProtocol
+from stream_server.transport.origin import OriginGuard
 from stream_server.transport.protocol import StreamProtocol
 from stream_server.transport.registry import Registry
+from stream_server.transport.request import RequestLayer, count_error, surface_of
 from stream_server.transport.service import Service
 
 logger = logging.getLogger(__name__)
@@ -64,10 +74,19 @@ in place of 1.1."""
 THREADS = 32
 """For what blocks the event loop otherwise: questions to the database, files, rendering."""
 
+LAST_SEC = 3.0
+"""Seconds for closing what is open after a second signal."""
+
 SIGNAL_INTERVAL = 0.1
 """Seconds between two looks, during a drain, at whether a second signal has come."""
 
-ROUTES: Final = (http, websocket, token, openai, shunyalabs, audiotext, lesan, lightning, luxasr, upload)
+EXPOSED_HEADERS: Final = (
+    *("Retry-After", "X-Request-Id"),
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+)
+"""What pages of other origins may read of an answer, beside its body."""
+
+ROUTES: Final = (http, websocket, token, model, openai, shunyalabs, audiotext, lesan, lightning, luxasr, upload)
 
 
 def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
@@ -90,19 +109,26 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="blocking"))
         engine = Engine(recognizer, settings.engine)
-        await loop.run_in_executor(None, engine.start)
+        is_measured = settings.admission == "measured"
+        await loop.run_in_executor(None, partial(engine.start, measured=is_measured))
         if engine.max_streams < settings.max_sessions:
             logger.warning("the device holds %d streams: so many sessions are taken at most", engine.max_streams)
         limit = SessionLimit(
             min(settings.max_sessions, engine.max_streams),
             most_per_key=settings.max_sessions_per_key,
             retry_after=settings.retry_after,
+            filled=engine.filled if is_measured else None,
+            clock=loop.time,
         )
         running = {name: Detector(model, loop) for name, model in detectors.items()}
         segmenter = settings.segmenter_for(engine.info)
-        registry = Registry(engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop)
+        metrics = Metrics(engine)
+        registry = Registry(
+            engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop, metrics=metrics.live
+        )
         quota = Quota(database, retry_after=settings.retry_after)
         quota.start()
+        descriptors = loop.create_task(DescriptorWatch().run())
         if await keys.is_open():
             logger.warning("there are no API keys: anyone who can reach this server may use it (stream-server keys)")
         try:
@@ -119,13 +145,15 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
                     limit,
                     keys,
                     quota,
-                    Metrics(engine),
+                    metrics,
                     tuple(detectors),
                     transcriptions,
                     uploads=Signer(secret, "upload"),
+                    started_at=int(time.time()),
                 )
                 yield
         finally:
+            descriptors.cancel()
             registry.close()
             await quota.close()
             keys.close()
@@ -148,8 +176,18 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     for routes in ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(StreamError, _error_response)
-    app.add_exception_handler(HTTPException, http.no_route)
-    app.add_middleware(_RequestId)
+    app.add_exception_handler(HTTPException, fallback(routes.router for routes in ROUTES))
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("*",),
+            allow_headers=("*",),
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(OriginGuard, allowed=settings.allowed_origins, open_to_all=upload.SIGNED)
+    app.add_middleware(upload.CrossOrigin)
+    app.add_middleware(RequestLayer)
     return app
 
 
@@ -182,6 +220,11 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends the server well, with exit status 0; a second one, of whatever kind, ends it now."""
+        if self.should_exit and self.owns_process:
+            # Our worker goes with us, and what it had in hand is taken over: nothing is worth waiting for longer.
+            timer = threading.Timer(LAST_SEC, os._exit, (1,))
+            timer.daemon = True
+            timer.start()
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -196,7 +239,8 @@ class Server(uvicorn.Server):
                 # The engine's thread waits for the device many times in a step, and then for its turn among threads.
                 sys.setswitchinterval(TURN_SEC)
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            logger.info("serving %s on http://%s:%d", self.app.state.service.engine.info.name, host, port)
+            scheme = "https" if self.config.is_ssl else "http"
+            logger.info("serving %s on %s://%s:%d", self.app.state.service.engine.info.name, scheme, host, port)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         draining = asyncio.create_task(drain(self.app))
@@ -209,19 +253,28 @@ class Server(uvicorn.Server):
 
 
 def create_server(settings: Settings, recognizer: Recognizer | None = None) -> Server:
-    """A server that is ready to run; see `create_app` for what it raises."""
+    """A server that is ready to run; see `create_app` for what it raises.
+
+    Raises:
+        CertificateError: the files of the settings make no TLS.
+    """
+    tls = tls_context(settings.tls_certificate, settings.tls_key)
     app = create_app(settings, recognizer)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=HttpProtocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws=StreamProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=20,
         ws_ping_timeout=20,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        server_header=False,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=64 * 1024,
         log_config=None,
         access_log=False,
     )
@@ -257,27 +310,7 @@ def _load_detectors(settings: Settings) -> dict[str, VadModel]:
     return {name: load_vad(name, VadSettings()) for name in dict.fromkeys(names)}
 
 
-async def _error_response(_: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, StreamError)
+    count_error(request, surface_of(request), error.code)
     return websocket.denial(error)
-
-
-class _RequestId:
-    """Gives every HTTP request an id, and says it in the response. A plain ASGI layer: bodies are streamed through."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = str(uuid.uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        await self._app(scope, receive, answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -105,7 +106,8 @@ class KeyRing:
         secret: the server's secret.
         database: where `stream_server.keys` keeps the others; None for none.
         limits: of keys that have none of their own.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; for tokens, which other servers read too.
+        timer: seconds that nobody can set, for what is remembered here.
     """
 
     def __init__(
@@ -116,10 +118,12 @@ class KeyRing:
         database: sa.Engine | None = None,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = secret
         self._limits = limits
         self._clock = clock
+        self._timer = timer
         self._tokens = Signer(secret, "browser-token")
         self._store = KeyStore(database, secret) if database is not None else None
         # Digests have one length, so that a comparison tells nothing of a key's.
@@ -129,8 +133,8 @@ class KeyRing:
         }
         self._known: dict[str, _Known] = {}
         self._has_keys = bool(self._static)
-        self._open_until = 0.0
-        self._resting_until = 0.0
+        self._open_until = -math.inf
+        self._resting_until = -math.inf
         # Of its own: who writes to a database that is locked must not keep live callers out.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keys")
 
@@ -145,13 +149,13 @@ class KeyRing:
         """
         if self._has_keys or self._store is None:
             return not self._has_keys
-        if self._clock() >= self._open_until:
+        if self._timer() >= self._open_until:
             try:
                 self._has_keys = not await self._ask(self._store.is_empty)
             except ServerError:
-                if not self._open_until:  # it has never been found out
+                if self._open_until == -math.inf:  # it has never been found out
                     raise
-            self._open_until = self._clock() + FRESH_SEC
+            self._open_until = self._timer() + FRESH_SEC
         return not self._has_keys
 
     async def authenticate(self, key: str | None, *, token_only: bool = False) -> Caller:
@@ -210,7 +214,7 @@ class KeyRing:
         """A key of the database, by its digest or its id. Only those that are found are remembered, so that a new key
         works at once and made-up ones take no room."""
         known = self._known.get(name)
-        if known is not None and self._clock() < known.good_until:
+        if known is not None and self._timer() < known.good_until:
             return known.caller
         try:
             stored = await self._ask(query)
@@ -225,16 +229,16 @@ class KeyRing:
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
         caller = self._stored_caller(stored)
-        self._known[name] = _Known(caller, self._clock() + FRESH_SEC)
+        self._known[name] = _Known(caller, self._timer() + FRESH_SEC)
         return caller
 
     async def _ask(self, query: Callable[[], T]) -> T:
-        if self._clock() >= self._resting_until:
+        if self._timer() >= self._resting_until:
             try:
                 async with asyncio.timeout(DATABASE_PATIENCE):
                     return await asyncio.get_running_loop().run_in_executor(self._threads, query)
             except (sa.exc.SQLAlchemyError, TimeoutError) as error:
-                self._resting_until = self._clock() + DATABASE_REST
+                self._resting_until = self._timer() + DATABASE_REST
                 logger.warning("API keys cannot be looked up: %s", getattr(error, "orig", None) or type(error).__name__)
         raise ServerError(
             ErrorCode.SERVER_DRAINING, "API keys cannot be checked at the moment; try again", retry_after=FRESH_SEC

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from stream_protocol import Transcript
     from stream_server.capacity import Step
     from stream_server.listen import Source
+    from stream_server.settings import Settings
 
 LOCAL_URL: Final = "ws://127.0.0.1:8000/ws"
+SERVER_URL: Final = "http://127.0.0.1:8000"
+WITH_SECRETS: Final = ("serve", "worker", "keys")
+"""Commands that write what is no business of the machine's other users: keys, audio, transcripts."""
 
 app = typer.Typer(
     add_completion=False,
@@ -48,6 +53,11 @@ class Format(StrEnum):
     textgrid_aligned = "textgrid_aligned"
     maxqda = "maxqda"
     colored_text = "colored_text"
+
+
+class Admission(StrEnum):
+    measured = "measured"
+    fixed = "fixed"
 
 
 class LogLevel(StrEnum):
@@ -106,6 +116,8 @@ def _options(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    if context.invoked_subcommand in WITH_SECRETS:
+        os.umask(0o077)
 
 
 @app.command()
@@ -117,11 +129,16 @@ def serve(
     device: DeviceOption = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File of API keys, one a line.")] = None,
     max_sessions: Annotated[int | None, typer.Option(min=1, help="Live sessions at once; more are refused.")] = None,
+    admission: Annotated[
+        Admission | None,
+        typer.Option(help="Refuse sessions that the device has no room for, or only at --max-sessions."),
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS and wss.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key, where that is another.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="How much to log.")] = None,
 ) -> None:
     """Run the server. What is not given here comes from the environment, then from the defaults."""
     from stream_server.app import serve as serve_app
-    from stream_server.log import configure_logging
     from stream_server.settings import Settings
 
     settings = Settings.load(
@@ -132,9 +149,12 @@ def serve(
         device=device,
         api_key_file=api_key_file,
         max_sessions=max_sessions,
+        admission=admission.value if admission else None,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
         log_level=log_level.value if log_level else None,
     )
-    configure_logging(settings.log_level, settings.log_format)
+    _open_view(settings)
     serve_app(settings)
 
 
@@ -148,7 +168,6 @@ def worker(
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Work on the jobs of servers that share the database (see the settings job_worker and database_url)."""
-    from stream_server.log import configure_logging
     from stream_server.settings import Settings
     from stream_server.worker_process import run_worker
 
@@ -159,7 +178,7 @@ def worker(
         max_jobs=max_jobs,
         log_level=log_level.value if log_level else None,
     )
-    configure_logging(settings.log_level, settings.log_format)
+    _open_view(settings)
     raise typer.Exit(run_worker(settings, with_parent=with_parent))
 
 
@@ -268,6 +287,19 @@ def models(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def top(
+    url: Annotated[str, typer.Argument(help="The server's address.")] = SERVER_URL,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, for one interval, and end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a running server: sessions, latency, load, errors, jobs. Ctrl-C ends it."""
+    from stream_server.top import watch
+
+    watch(url, interval, out, once=once, as_json=as_json)
+
+
+@app.command()
 def bench(
     url: Annotated[str | None, typer.Option(help="A running server's WebSocket; without, one is started.")] = None,
     api_key: ApiKeyOption = None,
@@ -285,6 +317,17 @@ def bench(
     steps = asyncio.run(_bench(url, api_key, pcm, seconds, streams, _served(model, device), as_json))
     held = [step.streams for step in steps if step.holds]
     print(json.dumps({"capacity": max(held, default=0), "steps": [step.result for step in steps]}))
+
+
+def _open_view(settings: Settings) -> None:
+    """Logs and traces, for commands that serve."""
+    from stream_server.log import configure_logging
+    from stream_server.settings import exports_traces
+    from stream_server.tracing import configure_tracing
+
+    configure_logging(settings.log_level, settings.log_format)
+    if exports_traces():
+        configure_tracing()
 
 
 async def _demo(source: Source, options: tuple[str, ...], as_json: bool) -> tuple[Transcript, LatencySummary]:
@@ -317,7 +360,7 @@ async def _bench(
         write_wav(file, pcm)
         if url is None:
             with err.status("starting a server"):
-                options = ("--max-sessions", str(streams + 1), *served)
+                options = ("--max-sessions", str(streams + 1), "--admission", "fixed", *served)
                 url = f"ws://{await stack.enter_async_context(running_server(*options))}/ws"
         say(f"{seconds:g} s of live speech in each of N streams to {url}")
         if not as_json:

@@ -1,12 +1,15 @@
-"""How log records look. Modules log through `logging.getLogger(__name__)`; this is called once, at the entry point.
+"""How log records look. Modules log through `logging.getLogger(__name__)`; this is configured once, at the entry point.
 
-What a record carries in ``extra`` (session ids and the like) becomes fields of their own, in text as in JSON.
+What a record carries in ``extra`` becomes fields of its own, in text as in JSON, and so do the ids of the request, the
+session or the job at work: who begins one names it with `log_context`, and no module below need know of it.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
 from typing import Any, Literal
 
 import orjson
@@ -19,6 +22,7 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
     Tracebacks come without the values of variables: these may hold what a caller has said, or its key.
     """
     shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -32,8 +36,9 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
             structlog.processors.JSONRenderer(serializer=_serialize),
         ]
     else:
-        as_text = structlog.dev.RichTracebackFormatter(show_locals=False)
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=as_text)]
+        colors = sys.stderr.isatty()
+        as_text = structlog.dev.RichTracebackFormatter(color_system="truecolor" if colors else None, show_locals=False)
+        last = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=as_text)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
@@ -44,6 +49,19 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
     for chatty in ("dbos", "httpx2", "httpcore2"):  # every migration, every request
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.root.level))
+
+
+def log_context(**ids: str | int) -> AbstractContextManager[None]:
+    """Put these ids on every record that is logged inside the block, by tasks and threads that begin there as well
+    (``asyncio.to_thread`` and the like, which take the context along)."""
+    return structlog.contextvars.bound_contextvars(**ids)
+
+
+def context_of(**ids: str | int) -> Context:
+    """A copy of the current context with these ids, for callbacks of a loop that are set off from elsewhere."""
+    context = copy_context()
+    context.run(structlog.contextvars.bind_contextvars, **ids)
+    return context
 
 
 def _serialize(record: Any, **_: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from stream_protocol.audio_format import AudioFormat
 from stream_protocol.errors import ClientError, ErrorCode
@@ -14,13 +14,17 @@ from stream_server.session_config import SessionConfig
 AUTO = "auto"
 
 
-def negotiate(init: Init, model: RecognizerInfo, vads: Sequence[str]) -> SessionConfig:
+def negotiate(
+    init: Init, model: RecognizerInfo, vads: Sequence[str], *, aliases: Collection[str] = ()
+) -> SessionConfig:
     """Settle what the caller asked for against what is served; the first of ``vads`` is the default.
+
+    ``aliases``: other names for the model.
 
     Raises:
         ClientError: what is asked for is not there; the message lists what is.
     """
-    if init.model is not None and init.model not in (model.name, AUTO):
+    if init.model is not None and init.model not in (model.name, AUTO, *aliases):
         raise ClientError(
             ErrorCode.MODEL_NOT_FOUND, f"model {init.model[:80]!r} is not served here; served: {model.name}"
         )

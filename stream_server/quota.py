@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 FLUSH_INTERVAL: Final = 5.0
 """Seconds between two writes of what has been used: not a write for each request."""
 
+CLOCK_SLACK: Final = 5.0
+"""Seconds that the clock may be set back between two requests before what was counted is given up."""
+
 
 @dataclass
 class Admission:
@@ -75,7 +78,9 @@ class Quota:
         self._database = database
         self._retry_after = retry_after
         self._clock = clock
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._storage = MemoryStorage()
+        self._window = MovingWindowRateLimiter(self._storage)
+        self._lead = _lead()
         self._held: Counter[str] = Counter()
         self._pending: dict[tuple[str, str], _Used] = {}
         self._closing = asyncio.Event()
@@ -178,6 +183,10 @@ class Quota:
 
     def _hit(self, caller: Caller) -> dict[str, str]:
         most = caller.limits.requests_per_minute
+        lead, self._lead = self._lead, _lead()
+        if self._lead < lead - CLOCK_SLACK:  # what was counted lies in the future now, and would count until then
+            logger.warning("the clock was set back by %.0f s: requests are counted anew", lead - self._lead)
+            self._storage.reset()
         if most and not self._window.hit(RateLimitItemPerMinute(most), caller.id):
             window = self._window.get_window_stats(RateLimitItemPerMinute(most), caller.id)
             raise JobError(
@@ -191,6 +200,11 @@ class Quota:
         self._held[key] -= 1
         if not self._held[key]:
             del self._held[key]
+
+
+def _lead() -> float:
+    """By how much the clock of the library, which can be set, is before the one that cannot."""
+    return time.time() - time.monotonic()
 
 
 def day_of(now: float) -> str:

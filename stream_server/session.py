@@ -20,7 +20,6 @@ order.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +36,7 @@ from stream_protocol.transcript import join_text
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.front import AudioFront
 from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentPaused, SegmentStarted
+from stream_server.audio.segmenter import State as SegmenterState
 from stream_server.audio.vad import VadModel
 from stream_server.channel import Channel, ChannelEvent, Detection, Marker
 from stream_server.engine.recognizer import RecognizerInfo
@@ -54,14 +54,12 @@ from stream_server.engine.work import (
     Thinned,
 )
 from stream_server.negotiation import chunk_size
+from stream_server.overload import Degradation
 from stream_server.session_config import SessionConfig
 from stream_server.session_segment import SessionSegment
 
 ACK_INTERVAL = 1.0
 """Seconds of audio between two ``ack`` events."""
-
-WARNING_INTERVAL = 10.0
-"""Seconds between two warnings of the same kind."""
 
 RESTART_SEC = 5.0
 """Seconds after which a caller may try again when the engine has failed."""
@@ -137,13 +135,13 @@ class Session:
         )
         self._lanes: dict[int, _Lane] = {}
         self._segments: dict[int, SessionSegment] = {}
-        self._texts: list[tuple[int, int, str]] = []  # (speech, channel, text) of every final
+        self._texts: list[tuple[int, int, str]] = []  # (offset_ms, channel, text) of every final
         self._waits: dict[int, _Wait] = {}
         self._error: StreamError | None = None
         self._events: list[wire.Event] = []
         self._commands: list[tuple[int, Command]] = []
         self._started_at = self._heard_at = now
-        self._warned_at = -math.inf
+        self._degradation = Degradation()
         self._heard_anything = False
         self._seq = self._next_segment = self._next_wait = 0
         self._total_segments = self._acked = 0
@@ -193,6 +191,12 @@ class Session:
         return self.config.audio.dtype != "container"
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nobody is speaking: an end here cuts nothing in two."""
+        settled = all(lane.channel.segmenter.state is SegmenterState.QUIET for lane in self._lanes.values())
+        return self.state is State.OPEN and settled and not self.undetected
+
+    @property
     def undetected(self) -> int:
         """Samples of a channel, at 16 kHz, that wait for a detector which is not inline."""
         return max((lane.channel.undetected for lane in self._lanes.values()), default=0)
@@ -216,6 +220,7 @@ class Session:
             return
         self._heard_at = now
         self._heard_anything = True
+        self._tell(self._degradation.look(now))
         try:
             self.receive_samples(self._front.receive(data), now)
         except UnsupportedAudio as error:
@@ -264,7 +269,7 @@ class Session:
     def receive_outcome(self, outcome: Outcome, now: float) -> None:
         """What the engine made of a segment."""
         if isinstance(outcome, Thinned):
-            self._warn_of_thinning(now)
+            self._tell(self._degradation.felt(now))
             return
         if isinstance(outcome, Lost):
             self.abort(engine_lost())
@@ -275,8 +280,8 @@ class Session:
         if isinstance(outcome, Failure):
             self.abort(internal_error(self.id))
         elif outcome.is_final:
-            self._texts.append((segment.speech, segment.channel, outcome.hypothesis.text))
             final = segment.final_event(self._number(), outcome, now, with_words=self.config.words)
+            self._texts.append((final.offset_ms, final.channel, final.text))
             self._events.append(final)
             del self._segments[outcome.segment_id]
             for wait in self._waits.values():
@@ -309,10 +314,18 @@ class Session:
             self._events.append(warning)
 
     def fail(self, error: StreamError, now: float) -> None:
-        """End because of ``error``: what was heard is made final and sent first."""
+        """End because of ``error``: what was heard is made final and sent first, and how much that was."""
         if self.state is State.OPEN:
             self._error = error
+            if self.config.acks:
+                self._events.append(wire.Ack(received_samples=self.received_samples))
             self._end(End(type="end"), now)
+
+    def hasten(self) -> None:
+        """From now on a pause between words ends a segment, as it does when one has become long."""
+        for index in range(self.config.audio.channels):
+            channel = self._lane(index).channel
+            channel.configure(replace(channel.settings, silence_threshold=channel.settings.pause))
 
     def abort(self, error: StreamError) -> None:
         """End because of ``error``, at once: what is under way is given up."""
@@ -442,11 +455,9 @@ class Session:
         self.close_code = error.rule.close_code
         self.close()
 
-    def _warn_of_thinning(self, now: float) -> None:
-        if now >= self._warned_at + WARNING_INTERVAL:
-            self._warned_at = now
-            message = "the server is overloaded: partials come less often, or late"
-            self.warn(wire.Warning(wire.WarningCode.DEGRADED, message))
+    def _tell(self, warning: wire.Warning | None) -> None:
+        if warning is not None:
+            self.warn(warning)
 
     def _acknowledge(self) -> None:
         received = self.received_samples

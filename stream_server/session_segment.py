@@ -56,18 +56,21 @@ class SessionSegment:
     def final_event(self, seq: int, result: Result, now: float, *, with_words: bool) -> FinalSegment:
         assert self.ended_at is not None
         hypothesis = result.hypothesis
-        words = hypothesis.words if with_words else None
+        words = None if hypothesis.words is None or not with_words else _words(hypothesis.words)
+        start, end = self.speech // SAMPLES_PER_MS, self.speech_end // SAMPLES_PER_MS
+        if words:  # they lie anywhere in the segment's audio, of which the detector took the edges for silence
+            start, end = min(start, words[0].start_ms), max(end, words[-1].end_ms)
         return FinalSegment(
             seq=seq,
             segment_id=self.id,
             text=hypothesis.text,
             language=hypothesis.language,
-            offset_ms=self.speech // SAMPLES_PER_MS,
-            duration_ms=(self.speech_end - self.speech) // SAMPLES_PER_MS,
+            offset_ms=start,
+            duration_ms=end - start,
             audio_duration_sec=_seconds(result),
             silence_duration_ms=self.silence // SAMPLES_PER_MS,
             confidence=round(hypothesis.confidence, 3),
-            words=None if words is None else _words(words),
+            words=words,
             latency_ms=_milliseconds(now - self.ended_at),
             channel=self.channel,
         )

@@ -8,12 +8,14 @@ an error, so that a misspelt setting cannot pass unnoticed. Nothing else in the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import EngineSettings
@@ -44,7 +46,26 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _origin(value: str) -> str:
+    """An origin as browsers write it: in small letters, without the port that its scheme has anyhow."""
+    match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^\s/?#@]+)", value.lower())
+    if value == "*":
+        return value
+    if match is None:
+        raise ValueError("an origin is written https://app.example.com, with nothing behind it; * allows all")
+    scheme, host = match.groups()
+    return f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}.get(scheme, ''))}"
+
+
+def _network(value: str) -> str:
+    if value != "*":
+        ip_network(value)
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_split)]
 
 
 def _data_dir() -> Path:
@@ -53,6 +74,16 @@ def _data_dir() -> Path:
         return Path.home() / ".local" / "share" / "stream-server"
     except RuntimeError:
         return Path("stream-server-data")
+
+
+def exports_traces(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether OpenTelemetry's own variables ask for traces: they name an exporter, or somewhere to send them. All else
+    of ``OTEL_*`` is read by OpenTelemetry itself, ``OTEL_SDK_DISABLED`` among them."""
+    environ = os.environ if environ is None else environ
+    if exporters := environ.get("OTEL_TRACES_EXPORTER"):
+        return "otlp" in _split(exporters)
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(environ.get(name) for name in names)
 
 
 def _cores() -> int:
@@ -69,6 +100,14 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=0, le=65535)
     data_dir: Path = Field(default_factory=_data_dir)
     """Where the server keeps its files; ``api-keys`` in it is the default of ``api_key_file``."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate to serve HTTPS and ``wss://`` with; without it TLS is a proxy's job."""
+    tls_key: Path | None = None
+    """PEM file of its key, where that is not in the same file."""
+    allowed_origins: Origins = ()
+    """Origins (``https://app.example.com``) whose pages may use the server beside its own; ``*`` for every one."""
+    trusted_proxies: Networks = ("127.0.0.1", "::1")
+    """Addresses and networks of proxies whose ``X-Forwarded-*`` headers are believed; ``*`` for everyone."""
 
     model: str = "moonshine-tiny"
     """A name that the command ``models`` lists, a folder with a checkpoint, or a repository of the Hugging Face hub."""
@@ -80,7 +119,7 @@ class Settings(BaseModel):
         "zero-indic",
         "cpu-lite",
     )
-    """Names that clients of other services are written with, taken for ``model`` in requests for jobs."""
+    """Names that clients of other services are written with, taken for ``model``."""
     model_languages: Names = ()
     """What a model of the hub speaks, where its checkpoint does not say; without, such a model is taken for English."""
     device: str = "auto"
@@ -93,15 +132,19 @@ class Settings(BaseModel):
     """How strongly a streaming model favours a caller's keyterms: what the first token of one gains, in nats."""
     vad: Literal["webrtc", "silero"] = "webrtc"
 
-    api_keys: Names = ()
+    api_keys: Names = Field((), repr=False)
     api_key_file: Path | None = None
     """One key per line; empty lines and lines that begin with # are skipped."""
 
     max_sessions: int = Field(256, ge=1, le=100_000)
+    admission: Literal["measured", "fixed"] = "measured"
+    """Whether new sessions are refused as soon as the device has no room for them, or only at ``max_sessions``."""
     max_sessions_per_key: int = Field(0, ge=0)
     """Sessions at once of one API key; 0 for no limit."""
     max_backlog: float = Field(60.0, gt=0)
     """Seconds of a caller's audio that may wait for finals before its socket is no longer read."""
+    step_timeout: float = Field(60.0, gt=0)
+    """How long one step of the model may take. One that takes longer hangs: the server takes no sessions any more."""
     max_message_bytes: int = Field(4 * 2**20, ge=1024)
     max_unsent_events: int = Field(2000, ge=10)
     """Events that may wait for a client that does not read."""
@@ -113,7 +156,7 @@ class Settings(BaseModel):
     retry_after: float = Field(5.0, gt=0)
     """What a refused caller is told to wait."""
 
-    database_url: str = ""
+    database_url: str = Field("", repr=False)
     """Where jobs and keys are kept: ``sqlite:///PATH`` or ``postgresql://...``; a file in ``data_dir`` by default."""
     object_store: str = ""
     """Where audio is kept until its job is done: a folder or ``s3://bucket/prefix``; in ``data_dir`` by default."""
@@ -155,7 +198,7 @@ class Settings(BaseModel):
     """Seconds in which a browser token must be used."""
     translation_model: str = ""
     """A translation model of the Hugging Face hub or a folder; needs the extra ``gpu`` or ``torch``."""
-    chat_url: str = ""
+    chat_url: str = Field("", repr=False)
     """An OpenAI-compatible endpoint (``https://host/v1``) for summaries, sentiment, intent, normalized text, and for
     translation where no ``translation_model`` is set."""
     chat_model: str = ""
@@ -201,7 +244,11 @@ class Settings(BaseModel):
     def engine(self) -> EngineSettings:
         # A caller may send several channels, and each is a stream of its own. Jobs are worked on in two queues.
         files = 2 * self.max_jobs * FILE_STREAMS
-        return EngineSettings(max_streams=2 * self.max_sessions + 8 + files, max_backlog_sec=self.max_backlog)
+        return EngineSettings(
+            max_streams=2 * self.max_sessions + 8 + files,
+            max_backlog_sec=self.max_backlog,
+            step_timeout=self.step_timeout,
+        )
 
     def segmenter_for(self, model: RecognizerInfo) -> SegmenterSettings:
         """How speech is cut for this model. A streaming one goes on across a forced cut, so the place matters little,

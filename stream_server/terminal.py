@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+
+_PIPED_WIDTH: Final = 10_000
+"""Who reads a pipe wants lines that are whole."""
+_NARROW: Final = 8
+"""Characters of a column that is folded."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -40,13 +45,16 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if not rows:
         say("none found")
         return
+    console = out if out.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
+    first = max(len(_cell(next(iter(row.values())))) for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(rows[0]):  # what the first column names is to be copied: it is never cut
-        width = max(len(_cell(row[name])) for row in rows) if index == 0 else None
-        table.add_column(name.replace("_", " "), overflow="fold", min_width=width)
+    for index, name in enumerate(rows[0]):
+        # What the first column names is to be copied: it stays in one piece while the others can give way.
+        is_whole = index == 0 and first + _NARROW * (len(rows[0]) - 1) <= console.width
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=is_whole)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    out.print(table)
+    console.print(table)
 
 
 def _cell(value: Any) -> str:

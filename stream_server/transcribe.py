@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from stream_server.audio.file import AudioFile, probe, read_audio
 from stream_server.audio.resample import SAMPLE_RATE
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
-from stream_server.engine.engine import Engine, EngineStream
+from stream_server.engine.engine import NOTHING, Engine, EngineStream
 from stream_server.engine.registry import load_recognizer
 from stream_server.engine.work import (
     EngineFullError,
@@ -65,10 +65,12 @@ class FileTranscriber:
         silence_sec: float | None = None,
         keyterms: Sequence[str] = (),
         longest_sec: float | None = None,
+        about: Mapping[str, str] = NOTHING,
     ) -> Transcript:
         """Transcribe one file; its channels are mixed.
 
-        ``silence_sec``: the pause that ends a segment. ``longest_sec``: more audio than that is refused.
+        ``silence_sec``: the pause that ends a segment. ``longest_sec``: more audio than that is refused. ``about``:
+        fields for the log, such as the id of the job.
 
         Raises:
             UnsupportedAudio: not audio, or damaged from the start.
@@ -87,7 +89,7 @@ class FileTranscriber:
         )
         session = Session("file", config, self._vad, self._segmenter, model=self._engine.info, now=time.monotonic())
         options = replace(config.stream_options(), priority=Priority.BATCH)
-        run = _Run(session, self._engine, options, self._vad)
+        run = _Run(session, self._engine, options, self._vad, about)
         segments: list[Segment] = []
         samples = 0
         try:
@@ -149,7 +151,9 @@ class _Run:
     own, as many as `FILE_STREAMS`. A streaming model hears the file through one.
     """
 
-    def __init__(self, session: Session, engine: Engine, options: StreamOptions, vad: VadModel) -> None:
+    def __init__(
+        self, session: Session, engine: Engine, options: StreamOptions, vad: VadModel, about: Mapping[str, str]
+    ) -> None:
         self._session = session
         self._vad = vad
         self._results: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -162,7 +166,7 @@ class _Run:
         self._is_streaming = engine.info.kind == "streaming"
         try:
             for _ in range(1 if self._is_streaming else FILE_STREAMS):
-                self._streams.append(engine.open(options, self._results.put))
+                self._streams.append(engine.open(options, self._results.put, about=about))
         except EngineFullError:
             if not self._streams:
                 raise

@@ -30,6 +30,8 @@ FIRST_PAUSE_SEC: Final = 0.5
 LONGEST_PAUSE_SEC: Final = 30.0
 STOP_PATIENCE_SEC: Final = 20.0
 LOOK_SEC: Final = 0.5
+STEP_PATIENCE: Final = 20
+"""By how much longer a step of a worker may take than the server's: it gets only the time that others leave."""
 
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
 """The C library's: one heap for all threads, and large pieces back to the system at once. The worker takes a third less
@@ -58,7 +60,9 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
     try:
         # Half of the cores, where the settings leave it open: the others are for whoever else is here.
         threads = settings.threads or max(1, (os.cpu_count() or 1) // 2)
-        few = settings.model_copy(update={"max_sessions": 1, "threads": threads})
+        few = settings.model_copy(
+            update={"max_sessions": 1, "threads": threads, "step_timeout": STEP_PATIENCE * settings.step_timeout}
+        )
         recognizer = load_recognizer(settings.model, few.recognizer)
         engine = Engine(recognizer, few.engine)
         engine.start()

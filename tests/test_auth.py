@@ -47,7 +47,7 @@ def store(database: sa.Engine) -> KeyStore:
 
 @pytest.fixture
 def ring(database: sa.Engine, clock: Clock) -> KeyRing:
-    return KeyRing([], secret=SECRET, database=database, limits=Limits(60, 10, 100.0), clock=clock)
+    return KeyRing([], secret=SECRET, database=database, limits=Limits(60, 10, 100.0), clock=clock, timer=clock)
 
 
 def make(store: KeyStore, *scopes: Scope, requests_per_minute: int | None = None) -> tuple[str, str]:
@@ -143,7 +143,7 @@ async def test_the_server_closes_with_its_first_key_and_stays_closed(
     store.revoke(key_id, NOW)
     clock.now += 500
     await refused(ring, None)
-    restarted = KeyRing([], secret=SECRET, database=store._engine, clock=clock)
+    restarted = KeyRing([], secret=SECRET, database=store._engine, clock=clock, timer=clock)
     assert not await restarted.is_open()
 
 
@@ -185,7 +185,7 @@ async def test_an_open_server_stays_open_without_its_database_and_none_becomes_o
         connection.execute(sa.text("DROP TABLE api_keys"))
     clock.now += 5
     assert await ring.authenticate(None) is ANYONE, "live callers do not hang on a database that is away"
-    unasked = KeyRing((), secret=b"secret", database=database, clock=clock)
+    unasked = KeyRing((), secret=b"secret", database=database, clock=clock, timer=clock)
     with pytest.raises(ServerError, match="cannot be checked"):
         await unasked.authenticate(None)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +21,10 @@ from typing import Any, Self
 
 import pytest
 import srt
+from rich.console import Console
 
 from stream_protocol import Segment, Transcript
-from stream_server import __version__
+from stream_server import __version__, terminal
 from stream_server.capacity import Step, counts, heading
 from stream_server.cli import main
 from stream_server.recording import find_demo, read_pcm, write_wav
@@ -47,6 +51,14 @@ def logging_as_it_was() -> Iterator[None]:
     root.handlers[:], level, uvicorn_level = before
     root.setLevel(level)
     uvicorn.setLevel(uvicorn_level)
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """As most machines have it; put back, for commands change it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -145,6 +157,38 @@ def test_serve_hands_on_what_was_given(run: Run, fake: Any) -> None:
     assert run("serve", "--port", "9000", "--log-level", "debug", "--max-sessions", "7").status == 0
     settings = served[0]
     assert (settings.port, settings.log_level, settings.max_sessions) == (9000, "debug", 7)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "name"), [("serve", "app", "serve"), ("worker", "worker_process", "run_worker")]
+)
+def test_what_a_server_writes_is_private(
+    run: Run, fake: Any, tmp_path: Path, command: str, module: str, name: str
+) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "file").touch()
+
+    fake(f"stream_server.{module}", **{name: write})
+    assert run(command).status == 0
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data", tmp_path / "data" / "file")] == [
+        0o700,
+        0o600,
+    ]
+
+
+def test_keys_are_private_and_transcripts_as_the_user_has_it(run: Run, fake: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert run("keys", "create", "desk", "--data-dir", folder).status == 0
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())} == {
+        "data": 0o700,
+        "secret": 0o600,
+        "stream-server.db": 0o600,
+    }
+    os.umask(0o022)
+    fake("stream_server.transcribe", Transcriber=Transcriber)
+    assert run("transcribe", tmp_path / "a.wav", "--output", tmp_path / "out").status == 0
+    assert stat.S_IMODE((tmp_path / "out" / "a.txt").stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize(
@@ -276,6 +320,38 @@ def test_models(run: Run, fake: Any) -> None:
     assert json.loads(run("models", "--json").out) == [
         {"name": "tiny", "languages": ["en", "de"], "description": "small"}
     ]
+
+
+@dataclass
+class Described:
+    name: str
+    languages: tuple[str, ...]
+    description: str
+
+
+LONG = [Described("somebody/a-model-of-a-long-name-0.6b", ("en", "de"), " ".join(f"word{at}" for at in range(30)))]
+
+
+def test_a_table_in_a_pipe_has_whole_lines(run: Run, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    fake("stream_server.engine.registry", list_models=lambda: LONG)
+    _, line = run("models").out.splitlines()
+    assert line.split() == [LONG[0].name, "en,", "de", *LONG[0].description.split()]
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_a_table_in_a_narrow_terminal_is_folded_and_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(terminal, "out", Console(highlight=False, force_terminal=True, width=width, color_system=None))
+    words = " ".join(f"word{at}" for at in range(30))
+    terminal.print_rows([{"id": "key_bd946b1afb81e670", "name": words, "today": "12, 3.5 h"}], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    shown = "".join("".join(lines).split())
+    for letters in (words, "key_bd946b1afb81e670", "12, 3.5 h"):
+        assert not Counter(letters.replace(" ", "")) - Counter(shown), "no letter of it is lost"
+    assert ("key_bd946b1afb81e670" in shown) or width == 30, "what is to be copied is in one piece"
 
 
 def test_bench_grows_until_it_does_not_hold(run: Run, recording: Path) -> None:

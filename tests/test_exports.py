@@ -36,6 +36,7 @@ PUBLIC = {
         "CONNECTION_FAILED",
         "CONNECTION_LOST",
         "EVENTS_NOT_READ",
+        "ConnectionChange",
         "Latency",
         "LatencyMeter",
         "LatencySummary",

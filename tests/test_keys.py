@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """The command line against the database of the test: exit status, stdout, stderr."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -38,7 +39,9 @@ def run(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         written = capsys.readouterr()
         return int(exit_.value.code or 0), written.out, written.err
 
-    return call
+    before = os.umask(0o022)  # the commands change it
+    yield call
+    os.umask(before)
 
 
 def created(run: Run, *arguments: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ SESSION = (
     "stream_server.session_segment",
     "stream_server.channel",
     "stream_server.negotiation",
+    "stream_server.overload",
 )
 RULES = ("stream_server.limits",)
 KEYS = ("stream_server.auth", "stream_server.keys", "stream_server.quota")
@@ -59,6 +60,8 @@ JOB_TABLES = (f"{JOBS}.database", f"{JOBS}.table")
 TRANSCRIBE = "stream_server.transcribe"
 SETTINGS = "stream_server.settings"
 METRICS = "stream_server.metrics"
+VIEW = ("stream_server.log", "stream_server.tracing")
+"""What any layer that has something to tell may use."""
 TRANSPORT = "stream_server.transport"
 CLIENT = "stream_client"
 
@@ -70,12 +73,18 @@ LAYERS = (
     Layer((FORMATS,), (PROTOCOL, FORMATS), ("orjson",), pure=True),
     # The engine knows neither sessions nor transport nor the wire.
     Layer((ENGINE,), (ENGINE,), ("numpy",)),
-    Layer((*ENGINE_VALUES, f"{ENGINE}.scheduler", f"{ENGINE}.planner"), (ENGINE,), ("numpy",), pure=True),
+    Layer(
+        (*ENGINE_VALUES, f"{ENGINE}.scheduler", f"{ENGINE}.planner", f"{ENGINE}.capacity"),
+        (ENGINE,),
+        ("numpy",),
+        pure=True,
+    ),
     Layer((f"{ENGINE}.moonshine",), (ENGINE,), ("numpy", "onnx", "onnxruntime")),
     # What needs the gpu extra is imported only when a model that runs on it is loaded: see test_the_base_has_no_torch.
     Layer((f"{ENGINE}.capture", f"{ENGINE}.device", f"{ENGINE}.fault"), (ENGINE,), ("torch",)),
     Layer((f"{ENGINE}.hub",), (ENGINE,), ("huggingface_hub",)),
     Layer((f"{ENGINE}.fastconformer",), (ENGINE,), ("numpy", "safetensors", "tokenizers", "torch")),
+    Layer((f"{ENGINE}.fastconformer.kernel",), (f"{ENGINE}.fastconformer",), ("torch", "triton")),
     Layer(
         tuple(f"{ENGINE}.fastconformer.{name}" for name in ("configuration", "geometry", "settings")),
         (ENGINE,),
@@ -87,7 +96,8 @@ LAYERS = (
     Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES), ("numpy",), pure=True),
     Layer(RULES, (PROTOCOL,), pure=True),
     Layer((SETTINGS,), (AUDIO, ENGINE), ("pydantic",)),
-    Layer((METRICS,), (ENGINE,), ("prometheus_client",)),
+    Layer((METRICS,), (PROTOCOL, ENGINE, METRICS), ("prometheus_client",)),
+    Layer((f"{METRICS}.job",), (f"{JOBS}.tally",), ("prometheus_client",)),
     Layer((TOKEN,)),
     Layer((NETWORK,), (NETWORK,), ("httpcore2", "httpx2")),
     Layer(KEYS, (PROTOCOL, TOKEN, SETTINGS, *KEYS, *JOB_TABLES, f"{JOBS}.error"), ("limits", "sqlalchemy")),
@@ -104,7 +114,7 @@ LAYERS = (
     Layer(JOB_TABLES, (SETTINGS, *JOB_TABLES), ("dbos", "sqlalchemy")),
     Layer(
         (JOBS,),
-        (PROTOCOL, AUDIO, FORMATS, TEXT, TOKEN, NETWORK, *KEYS, SETTINGS, JOBS),
+        (PROTOCOL, AUDIO, FORMATS, TEXT, TOKEN, NETWORK, *KEYS, SETTINGS, *VIEW, JOBS),
         ("httpx2", "obstore", "orjson", "sqlalchemy", "standardwebhooks"),
     ),
     Layer((f"{JOBS}.ability", f"{JOBS}.service"), (PROTOCOL, ENGINE, *SESSION, *KEYS, TEXT, SETTINGS, JOBS)),
@@ -113,15 +123,18 @@ LAYERS = (
     Layer((f"{JOBS}.queue",), (JOBS,), ("dbos", "sqlalchemy")),
     Layer(
         (f"{JOBS}.run", f"{JOBS}.worker"),
-        (PROTOCOL, AUDIO, ENGINE, TEXT, TRANSCRIBE, SETTINGS, JOBS),
+        (PROTOCOL, AUDIO, ENGINE, TEXT, TRANSCRIBE, SETTINGS, *VIEW, JOBS),
         ("dbos", "sqlalchemy"),
     ),
     Layer(
         (TRANSPORT,),
-        (PROTOCOL, AUDIO, FORMATS, ENGINE, *SESSION, *RULES, *KEYS, TOKEN, TEXT, JOBS, SETTINGS, METRICS, TRANSPORT),
         (
-            *("anyio", "fastapi", "langcodes", "numpy", "orjson", "pydantic", "python_multipart", "sqlalchemy"),
-            *("starlette", "uvicorn", "websockets"),
+            *(PROTOCOL, AUDIO, FORMATS, ENGINE, *SESSION, *RULES, *KEYS, TOKEN, TEXT, JOBS, SETTINGS, METRICS, *VIEW),
+            TRANSPORT,
+        ),
+        (
+            *("anyio", "fastapi", "h11", "langcodes", "numpy", "orjson", "pydantic", "python_multipart"),
+            *("sqlalchemy", "starlette", "uvicorn", "websockets"),
         ),
     ),
     # The composition root and the command line: anything, and nobody imports them.
@@ -131,6 +144,8 @@ LAYERS = (
         ("fastapi", "numpy", "rich", "sounddevice", "sqlalchemy", "starlette", "typer", "uvicorn"),
     ),
     Layer(("stream_server.log",), (), ("orjson", "structlog")),
+    Layer(("stream_server.tracing",), (), ("opentelemetry",)),
+    Layer(("stream_server.reading",), (), ("prometheus_client",)),
     Layer((CLIENT,), (PROTOCOL, CLIENT), ("uvloop", "websockets")),
 )
 

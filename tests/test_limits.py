@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_protocol.errors import ErrorCode, StreamError
+from stream_protocol.errors import ErrorCode, ServerError, StreamError
 from stream_server.limits import SessionLimit
 
 
@@ -73,3 +76,112 @@ def test_as_many_may_be_undecided_as_there_are_sessions() -> None:
     limit.settle()
     limit.arrive()
     assert limit.arriving == 2
+
+
+class Device:
+    """Full at ``room`` sessions, and a clock."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.now = 0.0
+        self.limit = SessionLimit(1000, most_per_key=0, retry_after=3, filled=self.filled, clock=lambda: self.now)
+
+    def filled(self, more: int) -> float:
+        return (self.limit.taken + more) / self.room
+
+
+def admitted(limit: SessionLimit, key: str | None, wanted: int) -> int:
+    before = limit.taken
+    for _ in range(wanted):
+        with suppress(ServerError):
+            limit.acquire(key)
+    return limit.taken - before
+
+
+def test_a_device_that_is_full_comes_before_the_number_of_places() -> None:
+    made = Device(20)
+    assert admitted(made.limit, None, 100) == 20
+    with pytest.raises(StreamError):
+        made.limit.check()
+    made.limit.release(None)
+    made.limit.check()
+
+
+def test_a_session_of_several_channels_needs_as_much_room() -> None:
+    made = Device(10)
+    for _ in range(8):
+        made.limit.acquire(None)
+    with pytest.raises(StreamError):
+        made.limit.acquire(None, 3)
+    made.limit.acquire(None, 2)
+
+
+def test_a_key_that_is_alone_may_have_everything() -> None:
+    made = Device(80)
+    assert admitted(made.limit, "a", 100) == 80
+
+
+def test_a_key_with_many_sessions_leaves_another_one_room() -> None:
+    made = Device(80)
+    admitted(made.limit, "b", 1)
+    assert admitted(made.limit, "a", 100) == 69, "and an eighth is kept"
+    assert admitted(made.limit, "b", 100) == 10
+    assert made.limit.taken == 80
+
+
+def test_a_key_that_comes_late_gets_in_as_sessions_end() -> None:
+    """Where one key had taken everything before there was another, the places that come free are not for it again."""
+    made = Device(80)
+    admitted(made.limit, "a", 100)
+    assert admitted(made.limit, "b", 1) == 0
+    for _ in range(5):
+        made.limit.release("a")
+        assert admitted(made.limit, "a", 1) == 0
+        assert admitted(made.limit, "b", 1) == 1
+
+
+def test_the_more_were_refused_the_later_the_next_one_is_told_to_come() -> None:
+    made = Device(20)
+    admitted(made.limit, None, 20)
+    waits = [refused(made.limit).retry_after or 0.0 for _ in range(300)]
+    assert waits[0] == 3, "the first one, soon"
+    assert waits == sorted(waits)
+    assert waits[-1] == 60, "and nobody later than this"
+
+
+def test_where_sessions_end_often_nobody_waits_long() -> None:
+    made = Device(20)
+    admitted(made.limit, None, 20)
+    for _ in range(1200):
+        made.limit.release(None)
+        made.limit.acquire(None)
+        made.now += 0.5
+    waits = [refused(made.limit).retry_after or 0.0 for _ in range(10)]
+    assert 3 < waits[-1] < 12, "two places a second come free, and as many are ahead"
+
+
+def test_a_server_that_only_has_to_catch_up_is_soon_there_again() -> None:
+    made = SessionLimit(100, most_per_key=0, retry_after=3, filled=lambda more: math.inf)
+    waits = [refused(made).retry_after or 0.0 for _ in range(5)]
+    assert waits[0] == 3
+    assert waits == sorted(set(waits)), "and yet they do not all come back at the same moment"
+    assert waits[-1] == 5
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=200), st.integers(8, 40))
+def test_no_key_below_its_share_is_refused_while_there_is_room(moves: list[tuple[str, bool]], room: int) -> None:
+    made = Device(room)
+    held: list[str] = []
+    for key, comes in moves:
+        if not comes:
+            if key in held:
+                held.remove(key)
+                made.limit.release(key)
+            continue
+        try:
+            made.limit.acquire(key)
+            held.append(key)
+        except StreamError:
+            sharing = len({*held, key})
+            assert len(held) == room or held.count(key) >= (len(held) + 1) / max(2, sharing)
+    assert made.limit.taken == len(held) <= room

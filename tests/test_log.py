@@ -29,6 +29,7 @@ def test_a_traceback_says_where_and_not_what_variables_held(form: str) -> None:
     assert "went wrong" in done.stderr
     assert "fail" in done.stderr
     assert "abc" in done.stderr
+    assert "\x1b" not in done.stderr, "colours are for terminals"
     # The source line that holds the key may be shown; the value of the variable must not be.
     assert "key = " not in done.stderr
     assert '"key"' not in done.stderr

@@ -34,6 +34,10 @@ def test_the_model_by_its_name_or_none(name: str | None) -> None:
     assert negotiate(Init(model=name), INFO, VADS).model == "fake"
 
 
+def test_a_model_by_an_alias() -> None:
+    assert negotiate(Init(model="whisper-1"), INFO, VADS, aliases=("zero-indic", "whisper-1")).model == "fake"
+
+
 def test_another_model_is_refused_with_the_list() -> None:
     error = refused(model="x" * 10_000)
     assert error.code is ErrorCode.MODEL_NOT_FOUND

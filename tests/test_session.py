@@ -6,6 +6,8 @@ Promise 5 (resume) needs sockets: see transport/test_resume.py.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_protocol.events import Warning, WarningCode
-from stream_server.engine.work import SAMPLE_RATE, Failure, Lost, Thinned
+from stream_server.engine.recognizer import Task
+from stream_server.engine.work import SAMPLE_RATE, Failure, Hypothesis, Lost, Result, Thinned, TimedWord
 from stream_server.session import MAX_FLUSH_ID, MAX_FLUSHES, State
+from stream_server.session_segment import SessionSegment
 from tests.support.driven import LOUD, Driven, LoudnessVad
-from tests.support.fake import FakeRecognizer, spoken
+from tests.support.fake import FakeRecognizer, FakeStream, spoken
 from tests.support.speech import moonshine, pcm, recording
 
 INT16: dict[str, Any] = {"dtype": "int16"}
@@ -44,7 +48,7 @@ def without_latency(finals: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_promise_1_order() -> None:
-    made = driven()
+    made = driven(words=False)  # the fake's begin in the margin before the speech
     made.play(sound(-0.5, 1.5, -1.0, 1.2, -1.0))
     made.end()
     kinds = [kind for kind in made.kinds if kind != "partial"]
@@ -329,10 +333,38 @@ def test_words_lie_inside_their_segments_one_after_another() -> None:
             assert before <= word["start_ms"] <= word["end_ms"]
             before = word["end_ms"]
             assert 0 <= word["confidence"] <= 1
-        # The segment has audio before and after the speech, and the model may hear a word's edge in it.
-        padding = 600
-        assert final["offset_ms"] - padding <= final["words"][0]["start_ms"]
-        assert final["words"][-1]["end_ms"] <= final["offset_ms"] + final["duration_ms"] + padding
+        assert final["offset_ms"] <= final["words"][0]["start_ms"]
+        assert final["words"][-1]["end_ms"] <= final["offset_ms"] + final["duration_ms"]
+
+
+def test_a_segment_holds_the_words_in_the_margins_of_its_speech() -> None:
+    segment = SessionSegment(id=0, channel=0, start=3_200, speech=8_000, sure=8_000)
+    segment.end(speech_end=24_000, silence=12_800, now=0.0)
+    words = (TimedWord("One", 3_216, 9_600, 0.5), TimedWord("two.", 20_000, 24_160, 0.5))
+    heard = Result(0, 3_200, 30_400, is_final=True, hypothesis=Hypothesis("One two.", 8, 0.5, "en", words))
+    final = segment.final_event(1, heard, 0.0, with_words=True)
+    assert (final.offset_ms, final.duration_ms) == (201, 1309), "from the first word's start to the last one's end"
+    bare = segment.final_event(1, heard, 0.0, with_words=False)
+    assert (bare.offset_ms, bare.duration_ms) == (500, 1000), "as the detector heard it"
+
+
+def test_the_transcript_is_in_the_order_in_which_its_finals_begin() -> None:
+    class Uneven(FakeRecognizer):
+        """Has words for its first stream only: they begin in the margin before the speech."""
+
+        def step(self, tasks: Sequence[Task]) -> list[Hypothesis]:
+            slots = [task.stream.slot.index for task in tasks if isinstance(task.stream, FakeStream)]
+            found = zip(slots, super().step(tasks), strict=True)
+            return [made if slot == 0 else replace(made, words=None) for slot, made in found]
+
+    made = driven(Uneven(), channels=2, partials=False)
+    left, right = (np.frombuffer(sound(*parts), "<i2") for parts in ((-0.8, 1.0, -1.2), (-0.6, 2.0, -0.4)))
+    made.play(np.stack((left, right), axis=1).tobytes())
+    made.end()
+    assert [event["channel"] for event in made.of("speech_start")] == [1, 0]
+    assert {final["channel"]: final["offset_ms"] for final in made.finals} == {0: 300, 1: 600}
+    texts = {final["channel"]: final["text"] for final in made.finals}
+    assert made.of("end_of_transcript")[0]["text"] == f"{texts[0]} {texts[1]}"
 
 
 def test_flushes_that_wait_are_bounded() -> None:

@@ -40,6 +40,8 @@ def test_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     for segment in transcript.segments:
         assert segment.start_ms < segment.end_ms <= transcript.duration_ms
         assert " ".join(word.word for word in segment.words) == segment.text
+        assert segment.start_ms <= segment.words[0].start_ms
+        assert segment.words[-1].end_ms <= segment.end_ms
 
 
 def test_several_channels_are_mixed_and_a_backlog_is_waited_for(fake: FakeRecognizer, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class Warning:  # the event's name on the wire; the builtin is never needed here
     message: str
     """For people to read."""
     level: float | None = None
-    """`BACKPRESSURE`: how full the server's queue for this session is, from 0 to 1."""
+    """`BACKPRESSURE`: how full the server's queue for this session is, from 0 to 1, where it is read more slowly.
+    `DEGRADED`: 0 when it is over."""
     deadline_sec: float | None = None
     """`DRAINING`: seconds until the server closes the connection."""
 

@@ -45,6 +45,20 @@ def import_av() -> ModuleType:
     return av
 
 
+def audio_track(container: Any, name: str) -> Any:
+    """The first audio stream of what FFmpeg has opened; ``name`` is what callers are told of it, such as "the file".
+
+    Raises:
+        UnsupportedAudio: there is none, or FFmpeg cannot decode it.
+    """
+    if not container.streams.audio:
+        raise UnsupportedAudio(f"{name} has no audio track")
+    track = container.streams.audio[0]
+    if track.codec_context is None:
+        raise UnsupportedAudio(f"the audio of {name} is in a codec that is unknown here")
+    return track
+
+
 def frame_samples(frame: AudioFrame) -> NDArray[Any]:
     """The samples of a decoded frame as `[n, channels]` floats, full scale 1."""
     flat = frame.to_ndarray()
@@ -209,9 +223,7 @@ class ContainerDecoder:
                 self._turn.notify_all()
 
     def _decode(self, av: ModuleType, container: Any) -> None:
-        if not container.streams.audio:
-            raise UnsupportedAudio("the container has no audio track")
-        stream = container.streams.audio[0]
+        stream = audio_track(container, "the container")
         stream.codec_context.thread_count = 1  # more would hold frames back and leave threads behind
         for packet in container.demux(stream):
             if self._closed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from stream_server.audio.container import import_av
+from stream_server.audio.container import audio_track, import_av
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.track import DEMUXERS
 
@@ -29,16 +29,14 @@ def read_leaflet(file: BinaryIO, *, largest_picture: int) -> Leaflet:
     """Read it. ``largest_picture``: bytes; a larger one is left out.
 
     Raises:
-        UnsupportedAudio: not audio or video, damaged, or without an audio track.
+        UnsupportedAudio: not audio or video, damaged, or without an audio track that can be decoded.
     """
     av = import_av()
     file.seek(0)
     try:
         options = {"format_whitelist": DEMUXERS, "probesize": str(PROBE_BYTES)}
         with av.open(file, "r", options=options, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise UnsupportedAudio("the file has no audio track")
-            stream = container.streams.audio[0]
+            stream = audio_track(container, "the file")
             duration = None
             if stream.duration is not None and stream.time_base is not None:
                 duration = float(stream.duration * stream.time_base)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from numpy.typing import NDArray
 
-from stream_server.audio.container import frame_samples, import_av
+from stream_server.audio.container import audio_track, frame_samples, import_av
 from stream_server.audio.error import UnsupportedAudio, require_layout
 from stream_server.audio.ogg import OggChain
 
@@ -63,7 +63,7 @@ class Track:
     """The track, and what its file says of itself."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Raises: UnsupportedAudio: nothing FFmpeg knows, damaged, or without an audio track."""
+        """Raises: UnsupportedAudio: nothing FFmpeg knows, damaged, or without an audio track that it can decode."""
         self._av = import_av()
         self._file = file
         file.seek(0)
@@ -74,10 +74,11 @@ class Track:
             )
         except self._av.error.FFmpegError as error:
             raise UnsupportedAudio("the file is not audio or video in a known format, or it is damaged") from error
-        if not self._container.streams.audio:
+        try:
+            self._stream = audio_track(self._container, "the file")
+        except UnsupportedAudio:
             self.close()
-            raise UnsupportedAudio("the file has no audio track")
-        self._stream = self._container.streams.audio[0]
+            raise
         self.sample_rate: int = self._stream.codec_context.sample_rate
         self.channels: int = self._stream.codec_context.channels
         self.format: str = self._container.format.name.split(",")[0]
@@ -120,11 +121,17 @@ class Track:
                 try:
                     container = self._av.open(link, format="ogg", metadata_errors="replace")
                 except self._av.error.FFmpegError as error:
-                    self._fail(error)
+                    self._fail(error.strerror)
                     continue
                 with container:
-                    if container.streams.audio:
-                        yield from self._decode(container, container.streams.audio[0])
+                    if not container.streams.audio:
+                        continue
+                    try:
+                        stream = audio_track(container, "one part")
+                    except UnsupportedAudio as error:
+                        self._fail(error.message)
+                        continue
+                    yield from self._decode(container, stream)
         except _HopelessError:
             pass  # `trouble` tells
 
@@ -161,7 +168,7 @@ class Track:
                     yield from self._frames(packet)
                 return
             except self._av.error.FFmpegError as error:
-                self._fail(error)  # and ask for the packet behind it
+                self._fail(error.strerror)  # and ask for the packet behind it
 
     def _frames(self, packet: Any) -> Iterator[tuple[NDArray[Any], int]]:
         try:
@@ -180,8 +187,8 @@ class Track:
             if self._damaged >= _MOST_DAMAGED:
                 raise _HopelessError from None
 
-    def _fail(self, error: Any) -> None:
-        self._failure = error.strerror
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
         self._failures += 1
         if self._failures >= _MOST_FAILURES:
             raise _HopelessError from None

@@ -82,8 +82,11 @@ class _Segment:
 class Planner:
     """Turns one stream's commands into jobs and hands out the audio of a job."""
 
-    def __init__(self, stream: Hashable, info: RecognizerInfo, options: StreamOptions, now: float) -> None:
+    def __init__(
+        self, stream: Hashable, info: RecognizerInfo, options: StreamOptions, now: float, *, owner: Hashable = None
+    ) -> None:
         self.options = options
+        self._owner = owner
         self._stream = stream
         self._info = info
         self._opened_at = now
@@ -100,6 +103,11 @@ class Planner:
             for segment in self._segments.values()
             if (segment.closed or segment.chunk) and not segment.failed
         )
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a segment is open."""
+        return self._open is not None
 
     def apply(self, command: Command, now: float) -> list[Job]:
         """Take a command of the session; returns the jobs that it makes due, in order."""
@@ -223,6 +231,7 @@ class Planner:
             priority=self.options.priority,
             chunk=segment.chunk,
             options=self.options,
+            owner=self._owner,
         )
         if self.options.priority is not Priority.LIVE:
             return job

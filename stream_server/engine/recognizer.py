@@ -95,6 +95,10 @@ class DeviceLostError(Exception):
     """The device failed and will not come back while this process lives."""
 
 
+class GarbageError(Exception):
+    """The recognizer returned what cannot be true; the message says what."""
+
+
 class Recognizer(Protocol):
     """A loaded model that has taken the memory it needs. Used by the engine's device thread only."""
 

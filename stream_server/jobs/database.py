@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from stream_server.jobs.table import SCHEMA_VERSION, jobs, metadata, schema
 from stream_server.settings import Settings
@@ -26,10 +27,13 @@ POSTGRES_PATIENCE: Final = {"connect_timeout": 10, "tcp_user_timeout": 15_000}
 """In seconds and milliseconds: a server that does not answer is known as gone, and asked again."""
 
 POOL_SIZE: Final = 8
+WORK_POOL_SIZE: Final = 20
+"""What DBOS takes by itself."""
 MIGRATION_LOCK: Final = 0x53545245
 """Key of PostgreSQL's advisory lock, so that servers that start together make the tables one after another."""
 
 _WRITES: Final = "stream_server_writes"
+_FILE: Final = "stream_server_file"
 
 
 class DatabaseError(Exception):
@@ -71,7 +75,12 @@ def open_database(settings: Settings) -> sa.Engine:
             engine = _open_sqlite(url)
         else:
             engine = sa.create_engine(
-                url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True, connect_args=POSTGRES_PATIENCE
+                url,
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_SIZE,
+                pool_pre_ping=True,
+                hide_parameters=True,  # what a statement failed on is not for the log
+                connect_args=POSTGRES_PATIENCE,
             )
         _migrate(engine)
         _migrate_dbos(url)
@@ -79,6 +88,19 @@ def open_database(settings: Settings) -> sa.Engine:
         cause = getattr(error, "orig", None) or error
         raise DatabaseError(f"cannot open the database {url.render_as_string(hide_password=True)}: {cause}") from error
     return engine
+
+
+def open_work(settings: Settings) -> sa.Engine | None:
+    """DBOS's own connections to SQLite, as it wants them and guarded as ours are; None for PostgreSQL, where it makes
+    them itself.
+
+    Raises:
+        DatabaseError: as `database_url`.
+    """
+    url = database_url(settings)
+    if url.get_backend_name() != "sqlite":
+        return None
+    return _sqlite_engine(url, isolation_level="IMMEDIATE", pool_size=WORK_POOL_SIZE, max_overflow=0)
 
 
 @contextmanager
@@ -115,15 +137,9 @@ def read_secret(settings: Settings) -> bytes:
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": LOCK_PATIENCE_SEC, "check_same_thread": False})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # transactions begin where we say so
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+    assert url.database
+    Path(url.database).touch()
+    engine = _sqlite_engine(url, isolation_level=None)  # transactions begin where we say so
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -131,6 +147,56 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _sqlite_engine(url: sa.URL, isolation_level: Literal["IMMEDIATE"] | None, **pool: int) -> sa.Engine:
+    """Connections to a file that is there; none makes a new one in its place."""
+    assert url.database
+    path = Path(url.database).absolute()
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{path.as_uri()}?mode=rw",
+            timeout=LOCK_PATIENCE_SEC,
+            isolation_level=isolation_level,
+            check_same_thread=False,
+            uri=True,
+        )
+
+    engine = sa.create_engine(url, creator=connect, hide_parameters=True, **pool)
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        entry.info[_FILE] = _identity(path)
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _check(_: DBAPIConnection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+        # A file that was deleted can be written for as long as it is open, and is then gone with all that was accepted.
+        if entry.info[_FILE] != _identity(path):
+            raise sa.exc.DisconnectionError("the file of the database is gone, or is another one")
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _translate(context: sa.engine.ExceptionContext) -> Exception | None:
+        # A file that is damaged, or no database: to us of the same kind as one that cannot be opened.
+        error = context.original_exception
+        if type(error) is not sqlite3.DatabaseError:
+            return None
+        return sa.exc.OperationalError(context.statement, None, error)
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file that is; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _migrate(engine: sa.Engine) -> None:

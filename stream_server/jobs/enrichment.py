@@ -90,11 +90,10 @@ class Enrichment:
         if isinstance(error, SupersededError | sa.exc.OperationalError):
             raise error
         self._check()  # what it needed may have been closed under its hands
-        about = {"job_id": job.id, "request_id": job.request_id, "attempt": job.attempt}
         if isinstance(error, JobError):
-            logger.warning("%s failed: %s", what, error.message, extra=about)
+            logger.warning("%s failed: %s", what, error.message)
             return Failure(error.reason, f"{what}: {error.message}")
-        logger.error("%s failed", what, extra=about, exc_info=error)
+        logger.error("%s failed", what, exc_info=error)
         return Failure(Reason.INTERNAL, f"{what}: the server failed at this text; its log says why")
 
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     """The key is valid, but lacks the scope."""
     NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     CONFLICT = "CONFLICT"
     """The job is not in a state in which this can be done."""
     CANCELLED = "CANCELLED"
@@ -50,6 +51,7 @@ STATUS = {
     Reason.UNAUTHORIZED: 401,
     Reason.FORBIDDEN: 403,
     Reason.NOT_FOUND: 404,
+    Reason.METHOD_NOT_ALLOWED: 405,
     Reason.CONFLICT: 409,
     Reason.CANCELLED: 409,
     Reason.RATE_LIMITED: 429,

@@ -22,6 +22,7 @@ from stream_server.jobs.record import failure_to, from_row, progress_to
 from stream_server.jobs.result import JobResult, decode_result, encode_result, encode_segment
 from stream_server.jobs.settling import add_delivery, begin_batch, settle_batch
 from stream_server.jobs.table import jobs, objects, results, segments
+from stream_server.jobs.tally import count_job
 from stream_server.quota import record_usage
 
 DONE: Final = Progress(100, "completed", "Completed")
@@ -120,7 +121,8 @@ class JobLedger:
             self._change(connection, job, failure=missing, **end)
             _put(connection, job, result)
             record_usage(connection, job.key, file_seconds=result.transcript.duration_ms / 1000)
-            ended = replace(job, state=JobState.COMPLETED, failure=failure, completed_at=now)
+            length = result.transcript.duration_ms
+            ended = replace(job, state=JobState.COMPLETED, failure=failure, duration_ms=length, completed_at=now)
             return self._end(connection, ended, result)
 
     def fail(self, job: Job, failure: Failure) -> list[str]:
@@ -158,12 +160,14 @@ class JobLedger:
         if job.parent is not None:
             settle_batch(connection, self._queue, job.parent, job.completed_at)
         mine = objects.c.job == job.id
+        names: list[str] = []
         if self._audio_retention > 0:
             expiry = job.completed_at + self._audio_retention
             connection.execute(objects.update().where(mine).values(expires_at=expiry))
-            return []
-        names = list(connection.scalars(sa.select(objects.c.name).where(mine)))
-        connection.execute(objects.update().where(mine).values(state="garbage"))
+        else:
+            names = list(connection.scalars(sa.select(objects.c.name).where(mine)))
+            connection.execute(objects.update().where(mine).values(state="garbage"))
+        count_job(connection, job)
         return names
 
     @staticmethod

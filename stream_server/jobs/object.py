@@ -13,14 +13,14 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 import sqlalchemy as sa
-from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from stream_server.jobs.arrival import Arrival
@@ -29,15 +29,17 @@ from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.reader import ObjectFile, open_object
 from stream_server.jobs.table import objects
 from stream_server.jobs.thread import undivided
+from stream_server.jobs.writer import STORE_ERRORS, write, write_sync
 from stream_server.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
 
 logger = logging.getLogger(__name__)
 
-PART_BYTES: Final = 5 * 2**20
-"""What is written at a time; S3 takes no smaller parts."""
-PARTS_AT_ONCE: Final = 2
+S3_PATIENCE: Final[RetryConfig] = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+"""For one request: who uploads is told to come again before it takes us for dead."""
 
-_STORE_ERRORS: Final = (BaseError, OSError)
 _NAME: Final = re.compile("[0-9a-f]{32}")
 _AT_REST: Final = objects.c.size.is_not(None) | (objects.c.owner == "")
 """Nobody is receiving it: its size is known, or nothing has come yet."""
@@ -71,7 +73,7 @@ class ObjectStore:
         self._folder: Path | None = None
         self._store: LocalStore | S3Store
         if settings.object_store.startswith("s3://"):
-            self._store = S3Store.from_url(settings.object_store)
+            self._store = S3Store.from_url(settings.object_store, retry_config=S3_PATIENCE)
         else:
             self._folder = Path(settings.object_store) if settings.object_store else settings.data_dir / "objects"
             self._store = LocalStore(self._folder, mkdir=True)
@@ -108,16 +110,7 @@ class ObjectStore:
         is_awaited, name = name is not None, name or uuid.uuid4().hex
         await undivided(self._begin, name, key, None, is_awaited)
         try:
-            # Not as a context manager: that would close twice. A writer that is dropped removes what it has written.
-            writer = obstore.open_writer_async(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
-            async for chunk in chunks:
-                data = received.take(chunk)
-                with _store_errors():
-                    await writer.write(data)
-            rest = received.finish()
-            with _store_errors():
-                await writer.write(rest)
-                await writer.close()
+            await write(self._store, name, chunks, received)
             return await undivided(self._finish, name, None, received)
         except BaseException:  # also where the request was cancelled
             await undivided(self._abandon, name, is_awaited)
@@ -128,15 +121,7 @@ class ObjectStore:
         received, name = Arrival(most), uuid.uuid4().hex
         self._begin(name, key, job, False)
         try:
-            writer = obstore.open_writer(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
-            for chunk in chunks:
-                data = received.take(chunk)
-                with _store_errors():
-                    writer.write(data)
-            rest = received.finish()
-            with _store_errors():
-                writer.write(rest)
-                writer.close()
+            write_sync(self._store, name, chunks, received)
             return self._finish(name, job, received)
         except BaseException:
             self._abandon(name, False)
@@ -154,7 +139,7 @@ class ObjectStore:
             return open_object(self._store, name)
         except FileNotFoundError:
             raise JobError(Reason.NOT_FOUND, "there is no such upload, or it has been deleted") from None
-        except _STORE_ERRORS as error:
+        except STORE_ERRORS as error:
             logger.exception("the object store cannot be read")
             raise JobError(Reason.SERVICE_UNAVAILABLE, "the audio cannot be read just now") from error
 
@@ -232,7 +217,7 @@ class ObjectStore:
 
         The file first: a disk that is full takes no other news, and has room again when it is gone.
         """
-        with suppress(*_STORE_ERRORS):  # tried again with the row
+        with suppress(*STORE_ERRORS):  # tried again with the row
             self._remove_file(name)
         try:
             self._forget(name, is_awaited)
@@ -268,7 +253,7 @@ class ObjectStore:
     def _remove(self, name: str) -> bool:
         try:
             self._remove_file(name)
-        except _STORE_ERRORS as error:
+        except STORE_ERRORS as error:
             logger.warning("the object %s cannot be deleted; this will be tried again: %s", name, error)
             return False
         with writing(self._engine) as connection:
@@ -286,12 +271,3 @@ class ObjectStore:
                 if not part.exists():
                     break
                 part.unlink()
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except _STORE_ERRORS as error:
-        logger.exception("the object store cannot be written")
-        raise JobError(Reason.SERVICE_UNAVAILABLE, "the file cannot be stored just now") from error

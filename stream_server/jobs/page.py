@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -84,7 +85,7 @@ def find_recording(url: str, client: httpx2.Client) -> Recording:
     except yt_dlp.utils.YoutubeDLError as error:
         if network.failure is not None:
             raise network.failure from None
-        logger.info("no recording found at a web page: %s", error)
+        logger.info("no recording found at a web page: %s", _unsigned(str(error)))
         raise JobError(
             Reason.UNSUPPORTED_FORMAT, "the address is a web page in which no recording was found that can be fetched"
         ) from None
@@ -104,11 +105,16 @@ def find_recording(url: str, client: httpx2.Client) -> Recording:
     )
 
 
+def _unsigned(message: str) -> str:
+    """The message, with no more of an address than its host: the rest may hold a password or a signature."""
+    return re.sub(r"(https?://)(?:[^\s/@]*@)?([^\s/?#'\"]+)[^\s'\"]*", r"\1\2/...", message)
+
+
 class _Log:
     """What yt-dlp says, for those who look for it: a page that it cannot read is no fault of the server."""
 
     def debug(self, message: str, **_: Any) -> None:
-        logger.debug("yt-dlp: %s", message)
+        logger.debug("yt-dlp: %s", _unsigned(message))
 
     stdout = stderr = info = warning = error = report_warning = debug
 

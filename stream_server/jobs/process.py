@@ -83,11 +83,17 @@ def living(engine: sa.Engine, observer: str) -> set[str] | None:
     return {row.id for row in found} - {*gone, *missed}
 
 
+def count_workers(engine: sa.Engine) -> int:
+    """How many take jobs from the queues."""
+    is_late = _now(engine) - processes.c.seen_at > DEAD_SEC
+    counted = sa.select(sa.func.count()).where(processes.c.works, ~is_late)
+    with engine.connect() as connection:
+        return connection.scalar(counted) or 0
+
+
 def has_worker(engine: sa.Engine) -> bool:
     """Whether anybody takes jobs from the queues."""
-    is_late = _now(engine) - processes.c.seen_at > DEAD_SEC
-    with engine.connect() as connection:
-        return connection.scalar(sa.select(processes.c.id).where(processes.c.works, ~is_late).limit(1)) is not None
+    return count_workers(engine) > 0
 
 
 def _now(engine: sa.Engine) -> sa.ColumnElement[float]:

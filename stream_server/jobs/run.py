@@ -33,8 +33,10 @@ from stream_server.jobs.reader import ObjectFile, UnreadableError
 from stream_server.jobs.report import Reports
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.wording import masked, without_punctuation
+from stream_server.log import log_context
 from stream_server.settings import Settings
 from stream_server.text.service import TextServices
+from stream_server.tracing import Span, span
 from stream_server.transcribe import FileTranscriber
 
 logger = logging.getLogger(__name__)
@@ -86,7 +88,13 @@ class JobRun:
         job = self._ledger.begin(job_id)
         if job is None:
             return
-        about = {"job_id": job.id, "request_id": job.request_id, "attempt": job.attempt}
+        with (
+            log_context(job_id=job.id, request_id=job.request_id, attempt=job.attempt),
+            span("job", job_id=job.id, request_id=job.request_id, attempt=job.attempt, queue=queue) as traced,
+        ):
+            self._run(job, queue, traced)
+
+    def _run(self, job: Job, queue: str, traced: Span) -> None:
         started = time.monotonic()
         try:
             done = self._do(job, queue)
@@ -96,30 +104,31 @@ class JobRun:
             self._objects.drop(self._ledger.complete(job, result, failure))
             release_memory()
             seconds = round(time.monotonic() - started, 3)
-            logger.info("job completed", extra=about | {"seconds": seconds, "audio_ms": result.transcript.duration_ms})
+            logger.info("job completed", extra={"seconds": seconds, "audio_ms": result.transcript.duration_ms})
         except SupersededError:
-            logger.info("job cancelled or taken over", extra=about)
+            logger.info("job cancelled or taken over")
         except UnreadableError:
             if self._ledger.holds(job):
                 raise  # the job is not at fault
-            logger.info("job cancelled or taken over", extra=about)  # and its audio deleted while it was read
+            logger.info("job cancelled or taken over")  # and its audio deleted while it was read
         except sa.exc.OperationalError:
             raise  # nor here
         except Exception as error:
             if self._stopping.is_set():  # what it needed was closed under its hands
                 raise StoppingError from error
-            self._fail(job, error, about)
+            traced.fail(type(error).__name__)
+            self._fail(job, error)
 
-    def _fail(self, job: Job, error: Exception, about: dict[str, object]) -> None:
+    def _fail(self, job: Job, error: Exception) -> None:
         failure = _failure(error)
         try:
             self._objects.drop(self._ledger.fail(job, failure))
         except SupersededError:
-            logger.info("job cancelled or taken over", extra=about)
+            logger.info("job cancelled or taken over")
             return
         level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
         logger.log(
-            level, "job failed: %s", failure.message, extra=about, exc_info=error if level == logging.ERROR else None
+            level, "job failed: %s", failure.message, exc_info=error if level == logging.ERROR else None
         )
 
     def _do(self, job: Job, queue: str) -> tuple[JobResult, Failure | None] | None:
@@ -141,7 +150,8 @@ class JobRun:
         if queue != TEXTS:
             self._ledger.pass_on(job, TEXTS)
             return None
-        return self._enrichment.run(job, result)
+        with span("job.text"):
+            return self._enrichment.run(job, result)
 
     def _audio(self, job: Job) -> str:
         """The object that holds the audio; it is fetched if it is not there."""
@@ -158,7 +168,8 @@ class JobRun:
 
         report.now(Progress(0, "downloading", "Fetching the recording"))
         try:
-            return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
+            with span("job.download"):
+                return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
         except JobError as error:
             raise _store_error(error) from error
 
@@ -168,7 +179,9 @@ class JobRun:
         heard_segments = 0
         with self._open(job, name) as file:
             try:
-                duration = probe(file).duration_sec
+                with span("job.probe") as traced:
+                    duration = probe(file).duration_sec
+                    traced.set(duration_sec=duration)
             finally:
                 file.check()
             longest = self._settings.max_audio_seconds
@@ -190,14 +203,15 @@ class JobRun:
 
             report.now(Progress(_FETCHED, "transcription", "Transcribing"))
             try:
-                transcript = self._files.transcribe(
-                    file,
-                    heard,
-                    language=options.language,
-                    silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
-                    keyterms=options.keyterms,
-                    longest_sec=longest,
-                )
+                with span("job.transcribe"):
+                    transcript = self._files.transcribe(
+                        file,
+                        heard,
+                        language=options.language,
+                        silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
+                        keyterms=options.keyterms,
+                        longest_sec=longest,
+                    )
             except (StreamError, EngineLostError):
                 self.check()  # an engine that has failed is not the recording's fault
                 raise

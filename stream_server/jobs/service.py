@@ -30,6 +30,7 @@ from stream_server.jobs.job import (
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.store import JobStore
+from stream_server.jobs.tally import JobFigures
 from stream_server.jobs.thread import undivided
 from stream_server.jobs.watch import Watch
 from stream_server.quota import Quota
@@ -257,9 +258,13 @@ class Transcriptions:
         """Whether anybody works on jobs."""
         return await asyncio.to_thread(self._store.has_worker)
 
-    async def unfinished(self) -> dict[JobState, int]:
-        """How many jobs wait, and how many are worked on, of all callers."""
-        return await asyncio.to_thread(self._store.unfinished)
+    async def figures(self) -> JobFigures:
+        """How the jobs of all callers stand.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database cannot be asked.
+        """
+        return await asyncio.to_thread(self._store.figures)
 
     async def delivery(self, job: Job) -> Delivery | None:
         """How far the callback of the job is."""

@@ -22,6 +22,7 @@ from stream_server.jobs.record import from_row, progress_from, to_row
 from stream_server.jobs.result import JobResult, decode_result, decode_segment
 from stream_server.jobs.settling import settle_batch
 from stream_server.jobs.table import deliveries, jobs, objects, results, segments
+from stream_server.jobs.tally import JobFigures, Tally, add_tally, count_job, read_figures
 
 _CLASS_SIZE: Final = 1_000_000
 _PRIORITY: Final = {Urgency.WAITING: 0, Urgency.QUEUED: 0, Urgency.BATCH: _CLASS_SIZE}
@@ -80,6 +81,9 @@ class JobStore:
                     self._queue.enqueue(connection, job, queue_of(job, urgency), attempt=0, priority=priority)
             if made[0].kind == "batch":  # perhaps none of its files was any good
                 settle_batch(connection, self._queue, made[0].id, made[0].created_at)
+            for job in made:
+                if job.is_finished:
+                    count_job(connection, job)
 
     def get(self, job: str) -> Job | None:
         return next(iter(self._select(jobs.c.id == job)), None)
@@ -110,14 +114,9 @@ class JobStore:
         """Whether anybody works on jobs."""
         return has_worker(self._engine)
 
-    def unfinished(self) -> dict[JobState, int]:
-        """How many jobs wait, and how many are worked on."""
-        states = (JobState.QUEUED, JobState.PROCESSING)
-        counted = sa.select(jobs.c.state, sa.func.count()).where(jobs.c.state.in_(states), jobs.c.kind != "batch")
-        with self._engine.connect() as connection:
-            rows = connection.execute(counted.group_by(jobs.c.state)).all()
-            found: dict[str, int] = {row[0]: row[1] for row in rows}
-        return {state: found.get(state, 0) for state in states}
+    def figures(self) -> JobFigures:
+        """How the jobs of all callers stand."""
+        return read_figures(self._engine, time.time())
 
     def results(self, wanted: Collection[str]) -> dict[str, JobResult]:
         """The results of those of these jobs that are completed."""
@@ -154,7 +153,7 @@ class JobStore:
         unfinished = jobs.c.state.in_((JobState.QUEUED, JobState.PROCESSING))
         with writing(self._engine) as connection:
             end = jobs.update().where(unfinished).values(state=JobState.CANCELLED, completed_at=now)
-            connection.execute(end.where(jobs.c.parent == job.id))
+            ended = connection.execute(end.where(jobs.c.parent == job.id)).rowcount
             if not connection.execute(end.where(jobs.c.id == job.id)).rowcount:
                 state = connection.scalar(sa.select(jobs.c.state).where(jobs.c.id == job.id))
                 raise JobError(Reason.CONFLICT, f"the job is {state or 'gone'} and cannot be cancelled")
@@ -162,13 +161,15 @@ class JobStore:
             names = _waste(connection, objects.c.job.in_(over))
             if job.parent is not None:
                 settle_batch(connection, self._queue, job.parent, now)
+            ended += job.kind != "batch"
+            add_tally(connection, Tally("job", job.surface, JobState.CANCELLED, ended))
         return names
 
     def delete(self, job: Job) -> list[str]:
         """Remove a job, its result, its callback and its files; for a batch, all of them. The objects to drop."""
         with writing(self._engine) as connection:
             # Rows of jobs are locked before those of their objects, and files before their batch, as everywhere.
-            columns = sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state)
+            columns = sa.select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.kind)
             files = columns.where(jobs.c.parent == job.id).order_by(jobs.c.id)
             found = [*connection.execute(files.with_for_update()).all()]
             found += connection.execute(columns.where(jobs.c.id == job.id).with_for_update()).all()
@@ -178,6 +179,8 @@ class JobStore:
             connection.execute(jobs.delete().where(jobs.c.id == job.id))
             if job.parent is not None:
                 settle_batch(connection, self._queue, job.parent, time.time())
+            unfinished = [row for row in found if row.kind != "batch" and row.state not in FINISHED]
+            add_tally(connection, Tally("job", job.surface, "abandoned", len(unfinished)))
         for row in found:
             if row.state == JobState.QUEUED:  # what is running ends by itself
                 self._queue.withdraw(row.id, row.attempt)

@@ -110,6 +110,19 @@ processes = sa.Table(
 )
 """Who is alive: servers and workers, by their heartbeat. ``works``: it takes jobs from the queues."""
 
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("surface", sa.String(16), primary_key=True),
+    sa.Column("outcome", sa.String(32), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("wait_sec", sa.Float(53), nullable=False, server_default="0"),
+    sa.Column("work_sec", sa.Float(53), nullable=False, server_default="0"),
+    sa.Column("audio_sec", sa.Float(53), nullable=False, server_default="0"),
+)
+"""How many jobs and callbacks have ended, and how, since the database was made."""
+
 keys = sa.Table(
     "api_keys",
     metadata,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextvars import Context
 from typing import Final
 
 import sqlalchemy as sa
@@ -36,7 +37,8 @@ class Watch:
             while True:
                 turned = self._turned
                 if self._asking is None:
-                    self._asking = asyncio.create_task(self._ask())
+                    # Not in the context of whoever happens to be the first: its ids are not those of the others.
+                    self._asking = asyncio.create_task(self._ask(), context=Context())
                 await turned.wait()
                 # An answer that was under way already when this job joined says nothing of it.
                 if job in self._asked and self._standings.get(job) != known:

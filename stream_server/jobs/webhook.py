@@ -27,9 +27,11 @@ from stream_server.jobs.database import read_secret, writing
 from stream_server.jobs.job import Job
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.table import deliveries
+from stream_server.jobs.tally import CallbackOutcome, count_callback
 from stream_server.network import AddressRefused, guarded_async_client
 from stream_server.settings import Settings
 from stream_server.token import derive
+from stream_server.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +110,12 @@ class Deliverer:
             return None
         if row["attempts"] > number:
             return max(0.0, row["next_attempt_at"] - time.time()), row["attempts"]
-        answer = asyncio.run(self._post(delivery, row["url"], row["body"], row["api_key"]))
+        with span("job.callback", job_id=row["job"], delivery_id=delivery, number=number) as traced:
+            answer = asyncio.run(self._post(delivery, row["url"], row["body"], row["api_key"]))
+            traced.set(**{"http.response.status_code": answer.status})
         attempts = row["attempts"] + 1
         state, wait = self._judge(answer, attempts)
+        outcome: CallbackOutcome = "delivered" if answer.is_taken else "failed" if wait is None else "retried"
         with writing(self._engine) as connection:
             written = connection.execute(
                 deliveries.update()
@@ -123,7 +128,11 @@ class Deliverer:
                     next_attempt_at=None if wait is None else time.time() + wait,
                 )
             ).rowcount
-        logger.info("callback %s of job %s, try %d: %s", delivery, row["job"], attempts, answer.error or "delivered")
+            if written:
+                count_callback(connection, outcome)
+        said = answer.error or "delivered"
+        about = {"delivery_id": delivery, "job_id": row["job"]}
+        logger.info("callback %s of job %s, try %d: %s", delivery, row["job"], attempts, said, extra=about)
         return (wait, attempts) if wait is not None and written else None
 
     def _judge(self, answer: _Answer, attempts: int) -> tuple[str, float | None]:

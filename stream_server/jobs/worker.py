@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfig
 
 from stream_server.audio.vad import VadModel
 from stream_server.engine.engine import Engine
-from stream_server.jobs.database import database_url, writing
+from stream_server.jobs.database import database_url, open_work, writing
 from stream_server.jobs.ledger import JobLedger
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.queue import ANSWERS, CALLBACKS, DOWNLOADS, JOBS, NAME, TEXTS, VERSION, WorkQueue
@@ -23,6 +23,7 @@ from stream_server.jobs.run import JobRun, StoppingError
 from stream_server.jobs.store import JobStore
 from stream_server.jobs.sweep import Sweeper
 from stream_server.jobs.webhook import Deliverer
+from stream_server.log import log_context
 from stream_server.settings import Settings
 from stream_server.text.service import load_text_services
 from stream_server.transcribe import FileTranscriber
@@ -55,6 +56,7 @@ class Worker:
         self._database = database
         self._queue = queue
         self._process = process
+        self._work = open_work(settings)
         self._stopping = threading.Event()
         self._texts = load_text_services(settings)
         objects = ObjectStore(settings, database, process)
@@ -84,6 +86,7 @@ class Worker:
         config: DBOSConfig = {
             "name": NAME,
             "system_database_url": database_url(self._settings).render_as_string(hide_password=False),
+            "system_database_engine": self._work,
             "executor_id": self._process,
             "application_version": VERSION,
             "run_migrations": False,
@@ -95,11 +98,13 @@ class Worker:
 
         @DBOS.workflow(name=JOBS)
         def transcribe(job: str, queue: str) -> None:
-            self._insist(lambda: self._run.run(job, queue))
+            with log_context(job_id=job):
+                self._insist(lambda: self._run.run(job, queue))
 
         @DBOS.workflow(name=CALLBACKS)
         def deliver(delivery: str, number: int) -> None:
-            self._insist(lambda: self._deliver(delivery, number))
+            with log_context(delivery_id=delivery):
+                self._insist(lambda: self._deliver(delivery, number))
 
         DBOS.launch()
         for name, most in self._places().items():
@@ -133,6 +138,8 @@ class Worker:
             if not self._idle.wait_for(lambda: self._running == 0, STOP_PATIENCE_SEC):
                 logger.warning("%d jobs do not stop; they are taken over by the next worker", self._running)
         DBOS.destroy(destroy_registry=True)
+        if self._work is not None:
+            self._work.dispose()
         self._texts.close()
         _place.release()
 

@@ -63,7 +63,10 @@ class VerboseWord(BaseModel):
 
 
 class VerboseSegment(BaseModel):
-    """One stretch of speech. ``seek`` is its start in hundredths of a second; ``tokens`` stays empty."""
+    """One stretch of speech. ``seek`` is its start in hundredths of a second; ``tokens`` stays empty.
+
+    ``speaker``: null where speakers were not told apart.
+    """
 
     id: int
     seek: int
@@ -75,7 +78,7 @@ class VerboseSegment(BaseModel):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float = 0.0
-    speaker: Sparse[str] = None
+    speaker: str | None = None
     words: Sparse[list[VerboseWord]] = None
 
 
@@ -141,16 +144,6 @@ ErrorKind = Literal["invalid_request_error", "authentication_error", "rate_limit
 _KINDS: Final[dict[int, ErrorKind]] = {401: "authentication_error", 429: "rate_limit_error"}
 
 
-_PARAMETERS: Final = {
-    "analysis": "enable_summarization",
-    "diarization": "enable_diarization",
-    "keyterms": "prompt",
-    "speaker identification": "enable_speaker_identification",
-    "translation": "output_language",
-}
-"""What the fields of the job system are called here."""
-
-
 class ErrorDetail(BaseModel):
     """``code`` is one of the server's reasons, ``param`` the parameter at fault."""
 
@@ -172,8 +165,7 @@ def error_body(error: JobError, request: Request) -> ErrorBody:
     """The error as it stands in a response or in an event of a stream."""
     status = STATUS[error.reason]
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    parameter = _PARAMETERS.get(error.parameter or "", error.parameter)
-    detail = ErrorDetail(message=error.message, type=kind, param=parameter, code=error.reason)
+    detail = ErrorDetail(message=error.message, type=kind, param=error.parameter, code=error.reason)
     return ErrorBody(error=detail, detail=error.message, request_id=request_id_of(request))
 
 

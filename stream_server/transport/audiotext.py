@@ -40,7 +40,7 @@ from stream_server.transport.dialect import (
 from stream_server.transport.document import JobId, links
 from stream_server.transport.intake import form_body, take_in
 from stream_server.transport.openai import ANSWER
-from stream_server.transport.parameter import TranscriptionForm
+from stream_server.transport.parameter import TranscriptionForm, wanted_options
 
 SURFACE: Final = "audiotext"
 PATH: Final = "/v1/transcription-jobs"
@@ -110,7 +110,7 @@ async def create(request: Request, caller: TranscribeCaller) -> Response:
         job = await transcriptions.submit(
             caller,
             form.source(intake.uploads),
-            form.options(transcriptions.model.languages, transcriptions.settings.model_aliases),
+            wanted_options(form, transcriptions),
             surface=SURFACE,
             request_id=request_id_of(request),
             callback_url=form.callback_url,

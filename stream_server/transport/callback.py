@@ -29,7 +29,7 @@ async def callback_of(transcriptions: Transcriptions, job: Job) -> Callback | No
         return None
     delivery = await transcriptions.delivery(job)
     if delivery is None:
-        return Callback(url=job.callback_url, status="waiting", attempts=0)
+        return Callback(url=job.callback_url, status="waiting", attempts=0, last_status=None, last_error=None)
     return Callback(
         url=delivery.url,
         status=delivery.state,

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ class Detector:
         """Have frames judged; ``answer`` is called in the event loop."""
         self._waiting.append((detection, answer))
         if self._running is None:
-            self._running = self._loop.create_task(self._run())
+            # Not in the context of the session that happens to be the first: its id is not that of the others.
+            self._running = self._loop.create_task(self._run(), context=Context())
 
     def close(self) -> None:
         if self._running is not None:

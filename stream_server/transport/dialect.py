@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Query
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -27,16 +29,15 @@ from stream_protocol.errors import ErrorCode, StreamError
 from stream_server.auth import Caller, Scope, key_of_header
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.service import Transcriptions
-from stream_server.transport.http import service_of
+from stream_server.transport.field import given_again
+from stream_server.transport.http import Credentials, service_of
+from stream_server.transport.request import CLIENT_GONE, count_error, surface_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Shape = Callable[[JobError, Request], Response]
 """Gives an error its status and body in a dialect; the headers are added here."""
-
-CLIENT_GONE: Final = 499
-"""Status of an answer that nobody is there to read; it stands in no document, for nobody sees it."""
 
 EVERYWHERE: Final = (400, 401, 403, 422, 429, 500, 503)
 """Statuses that any route of a dialect may answer with."""
@@ -69,6 +70,8 @@ def dialect_router(shape: Shape, **options: Any) -> APIRouter:
     have; ``options`` are those of FastAPI's router."""
 
     class DialectRoute(APIRoute):
+        refuse = staticmethod(shape)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
             known = _parameters(self)
@@ -76,20 +79,36 @@ def dialect_router(shape: Shape, **options: Any) -> APIRouter:
             async def answer(request: Request) -> Response:
                 try:
                     if known is not None:
-                        _refuse_unknown(request, known)
+                        _check_query(request, known)
                     response = await handle(request)
                 except ClientDisconnect:
                     return Response(status_code=CLIENT_GONE)
                 except Exception as cause:
-                    error = as_job_error(cause, request)
-                    response = shape(error, request)
-                    response.headers.update(_error_headers(error))
+                    response = refusal(as_job_error(cause, request), request, shape)
                 response.headers.update(getattr(request.state, "rate_headers", {}))
                 return response
 
             return answer
 
     return APIRouter(route_class=DialectRoute, **options)
+
+
+def refusal(error: JobError, request: Request, shape: Shape) -> Response:
+    """An error as a response, with the headers that belong to it."""
+    if error.retry_after is None and STATUS[error.reason] in (429, 503):
+        error.retry_after = service_of(request).settings.retry_after
+    count_error(request, surface_of(request), error.reason)
+    response = shape(error, request)
+    if STATUS[error.reason] == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(retry_seconds(error))
+    return response
+
+
+def retry_seconds(error: JobError) -> int:
+    """Whole seconds after which the caller may try again; there is always one between two tries."""
+    return max(1, math.ceil(error.retry_after or 0))
 
 
 def responses(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -107,11 +126,11 @@ def transcriptions_of(request: Request) -> Transcriptions:
     """The job service.
 
     Raises:
-        JobError: ``SERVICE_UNAVAILABLE``, where this server takes no jobs.
+        JobError: ``FEATURE_UNAVAILABLE``, where this server takes no jobs.
     """
     transcriptions = service_of(request).transcriptions
     if transcriptions is None:
-        raise JobError(Reason.SERVICE_UNAVAILABLE, "this server takes no recordings: its setting job_worker is off")
+        raise JobError(Reason.FEATURE_UNAVAILABLE, "this server takes no recordings: its setting job_worker is off")
     return transcriptions
 
 
@@ -143,22 +162,10 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-_scheme = HTTPBearer(
-    auto_error=False, description="An API key. The scheme `Token` is taken as well. Without keys the server is open."
-)
-
-
-async def _enter(
-    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
-) -> AsyncIterator[Caller]:
+async def _enter(request: Request, _: Credentials) -> AsyncIterator[Caller]:
     """Let a caller in for the length of one request, its response included."""
     service = service_of(request)
     caller = await service.keys.authenticate(key_of_header(request.headers.get("authorization")))
-    if Scope.TRANSCRIBE not in caller.scopes:
-        raise JobError(Reason.FORBIDDEN, "this API key is not for files and jobs; it lacks the scope transcribe")
-    if request.method == "POST" and "webhook-id" in request.headers:
-        # A callback sent to a server of ours would make a job, whose callback would make the next.
-        raise JobError(Reason.INVALID_PARAMETER, "callbacks cannot create jobs")
     try:
         admission = service.quota.enter(caller)
     except JobError:
@@ -171,9 +178,22 @@ async def _enter(
         admission.leave()
 
 
-TranscribeCaller = Annotated[Caller, Depends(_enter)]
-"""The caller of a route: known by the key, with the scope ``transcribe``, within the limits, and holding one of the
-requests it may have at a time until the response is sent."""
+KnownCaller = Annotated[Caller, Depends(_enter)]
+"""The caller of a route: known by the key, within the limits, and holding one of the requests it may have at a time
+until the response is sent."""
+
+
+async def _may_transcribe(request: Request, caller: KnownCaller) -> Caller:
+    if Scope.TRANSCRIBE not in caller.scopes:
+        raise JobError(Reason.FORBIDDEN, "this API key is not for files and jobs; it lacks the scope transcribe")
+    if request.method == "POST" and "webhook-id" in request.headers:
+        # A callback sent to a server of ours would make a job, whose callback would make the next.
+        raise JobError(Reason.INVALID_PARAMETER, "callbacks cannot create jobs")
+    return caller
+
+
+TranscribeCaller = Annotated[Caller, Depends(_may_transcribe)]
+"""A `KnownCaller` whose key has the scope ``transcribe``."""
 
 
 async def _gone(request: Request) -> None:
@@ -210,12 +230,18 @@ def _parameters(route: APIRoute) -> list[str] | None:
     return sorted(field.alias for field in get_flat_params(route.dependant) if isinstance(field.field_info, Query))
 
 
-def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
-    for name in request.query_params:
+def _check_query(request: Request, known: Sequence[str]) -> None:
+    """Refuse what a route does not take, or takes once; what is given empty is not given."""
+    # Not `request.query_params`, which the request would remember.
+    pairs = QueryParams(request.scope["query_string"]).multi_items()
+    for name, count in Counter(name for name, _ in pairs).items():
         if name not in known:
             there_are = f"there are: {', '.join(known)}" if known else "this takes none"
             message = f"there is no parameter {name[:100]!r}; {there_are}"
             raise JobError(Reason.INVALID_PARAMETER, message, parameter=name)
+        if count > 1:
+            raise given_again(name, count)
+    request.scope["query_string"] = urlencode([(name, value) for name, value in pairs if value.strip()]).encode()
 
 
 def _parameter_error(error: RequestValidationError) -> JobError:
@@ -226,12 +252,3 @@ def _parameter_error(error: RequestValidationError) -> JobError:
         return JobError(Reason.MISSING_PARAMETER, f"{name} is missing", parameter=name)
     message = first["msg"].removeprefix("Value error, ")
     return JobError(Reason.INVALID_PARAMETER, f"{name}: {message[:1].lower()}{message[1:]}", parameter=name)
-
-
-def _error_headers(error: JobError) -> dict[str, str]:
-    headers = {}
-    if STATUS[error.reason] == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return headers

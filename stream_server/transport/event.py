@@ -23,6 +23,7 @@ from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.answer import Output, Sparse, VerboseWord, error_body, verbose, verbose_segment
 from stream_server.transport.dialect import as_job_error, while_connected
+from stream_server.transport.request import count_error, surface_of
 
 NOT_BUFFERED: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """So that no proxy on the way keeps events back."""
@@ -131,7 +132,9 @@ async def _with_errors(events: AsyncIterator[bytes], request: Request) -> AsyncI
         async for event in events:
             yield event
     except Exception as cause:
-        body = error_body(as_job_error(cause, request), request)
+        error = as_job_error(cause, request)
+        count_error(request, surface_of(request), error.reason)
+        body = error_body(error, request)
         yield b"event: error\n" + _data(body.model_dump())
 
 

@@ -16,6 +16,9 @@ MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 2**20
 """All fields of a form together, and a JSON body."""
 
+_WORDING: Final = {"tuple_type": "has to be a list"}
+"""In place of the validator's own words, where they are those of a programmer."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -60,7 +63,7 @@ class Fields(Generic[M]):
         self._texts.setdefault(name, []).append(value)
 
     def add_json(self, body: bytes) -> None:
-        """Take a JSON object; null is the same as nothing.
+        """Take a JSON object; null and an empty text are the same as nothing.
 
         Raises:
             JobError: it is none.
@@ -73,10 +76,12 @@ class Fields(Generic[M]):
             raise JobError(Reason.INVALID_PARAMETER, "the body has to be a JSON object")
         if rb"\u0000" in body:
             raise JobError(Reason.INVALID_PARAMETER, "the body has a null character in it")
-        self._values = {name: value for name, value in values.items() if value is not None or name not in self._known}
+        self._values = {
+            name: value for name, value in values.items() if name not in self._known or not _is_nothing(value)
+        }
 
     def validated(self) -> M:
-        """The parameters as the model has them.
+        """The parameters as the model has them. One that was given empty was not given.
 
         Raises:
             JobError: MISSING_PARAMETER or INVALID_PARAMETER, naming the first parameter at fault and what it takes.
@@ -84,15 +89,15 @@ class Fields(Generic[M]):
         values = dict(self._values)
         for name, texts in self._texts.items():
             field = self._known.get(name)
-            if field is not None and _is_list(field):
-                value: Any = _list(name, texts)
-            elif len(texts) == 1:
-                value = texts[0]
-            else:
-                raise _invalid(name, f"{name} is given {len(texts)} times, and takes one value")
+            is_list = field is not None and _is_list(field)
+            if len(texts) > 1 and not is_list:
+                raise given_again(name, len(texts))
+            given = [text for text in texts if field is None or not _is_nothing(text)]
+            if not given:
+                continue
             if name in values:
                 raise _invalid(name, f"{name} is given both in the query and in the body")
-            values[name] = value
+            values[name] = _list(name, given) if is_list else given[0]
         try:
             return self._model.model_validate(values)
         except ValidationError as error:
@@ -107,20 +112,28 @@ class Fields(Generic[M]):
         if first["type"] == "extra_forbidden" and len(place) == 1:
             known = ", ".join(sorted(self._known))
             return _invalid(name, f"there is no parameter {name[:100]!r}; there are: {known}")
-        message = first["msg"].removeprefix("Value error, ")
+        message = _WORDING.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         return _invalid(name, f"{'.'.join(place)}: {message[:1].lower()}{message[1:]}" if place else message)
 
 
 def _list(name: str, texts: list[str]) -> Any:
     """The items of a list: repeated fields, or JSON in one of them."""
-    if len(texts) == 1 and not texts[0].strip():
-        return []
     if len(texts) == 1 and texts[0].lstrip().startswith("["):
         try:
             return orjson.loads(texts[0])
         except orjson.JSONDecodeError:
             raise _invalid(name, f"{name} looks like a JSON list, but is none") from None
     return texts
+
+
+def given_again(name: str, times: int) -> JobError:
+    """What is said where a parameter that takes one value has several."""
+    return _invalid(name, f"{name} is given {times} times, and takes one value")
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a parameter of this value counts as not given; clients send what their forms have, filled in or not."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _is_list(field: FieldInfo) -> bool:

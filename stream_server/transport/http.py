@@ -1,20 +1,28 @@
-"""The small HTTP surface: health, readiness, models, metrics. Transcription over HTTP has routers of its own."""
+"""The small HTTP surface: health, readiness, metrics; who is let in. What needs a key has routers of its own."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+import asyncio
+import logging
+import math
+from typing import Annotated, Final
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response, Security
-from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
 
 from stream_server.auth import Caller, key_of_header
+from stream_server.jobs.service import Transcriptions
+from stream_server.jobs.tally import JobFigures
+from stream_server.metrics import MEDIA_TYPE
 from stream_server.transport.service import Service
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
+
+FIGURES_SEC: Final = 5.0
+"""How long `/metrics` waits for the database: who asks has patience for 10 s, as a rule."""
 
 
 def service_of(request: Request) -> Service:
@@ -50,34 +58,6 @@ class ErrorBody(BaseModel):
     error: Problem
 
 
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": ErrorBody, "description": "The API key is missing, wrong or revoked."},
-    503: {"model": ErrorBody, "description": "Keys cannot be checked at the moment; see `Retry-After`."},
-}
-
-
-async def no_route(request: Request, error: Exception) -> Response:
-    """What is answered where there is no such path, or where it does not take the method."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allowed = ", ".join(_methods(request, error))
-        problem = Problem(code="METHOD_NOT_ALLOWED", message=f"this takes {allowed} only")
-        headers = {"Allow": allowed}
-    else:
-        problem = Problem(code="NOT_FOUND", message="there is nothing here; /docs lists what there is")
-        headers = {}
-    return JSONResponse(ErrorBody(error=problem).model_dump(), error.status_code, headers)
-
-
-def _methods(request: Request, error: HTTPException) -> list[str]:
-    """What a path takes. The framework names the methods of one route only, and a path may have several."""
-    own = (error.headers or {}).get("Allow", "").split(", ")
-    paths = request.app.openapi()["paths"]
-    path = request.url.path
-    found = [path] if path in paths else [known for known in paths if compile_path(known)[0].match(path)]
-    return sorted({*own, *(method.upper() for known in found for method in paths[known])} - {""})
-
-
 class Health(BaseModel):
     status: str
 
@@ -88,27 +68,14 @@ class Readiness(BaseModel):
     max_sessions: int
 
 
-class ModelCard(BaseModel):
-    """A model that sessions may name."""
-
-    id: str
-    object: str = "model"
-    kind: str
-    languages: tuple[str, ...]
-    description: str
-
-
-class ModelList(BaseModel):
-    object: str = "list"
-    data: list[ModelCard]
-
-
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", tags=["Operations"], summary="Liveness", response_description="It does.")
 async def healthz() -> Health:
     """The process runs and its event loop turns."""
     return Health(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     tags=["Operations"],
@@ -125,23 +92,10 @@ async def readyz(service: Served, response: Response) -> Readiness:
         status = f"engine failed: {service.engine.lost}"
     elif not service.engine.is_alive:
         status = "engine stopped"
-    response.status_code = 200 if status == "ready" else 503
+    if status != "ready":
+        response.status_code = 503
+        response.headers["Retry-After"] = str(math.ceil(service.settings.retry_after))
     return Readiness(status=status, sessions=service.limit.taken, max_sessions=service.limit.most)
-
-
-@router.get(
-    "/v1/models",
-    tags=["Models"],
-    summary="List the models",
-    dependencies=[Depends(require_key)],
-    response_description="The model that the server has loaded.",
-    responses=_REFUSALS,
-)
-async def models(service: Served) -> ModelList:
-    """The models that are served."""
-    info = service.engine.info
-    card = ModelCard(id=info.name, kind=info.kind, languages=info.languages, description=info.description)
-    return ModelList(data=[card])
 
 
 @router.get(
@@ -154,8 +108,21 @@ async def models(service: Served) -> ModelList:
 )
 async def metrics(service: Served) -> Response:
     """Prometheus metrics."""
-    service.metrics.sessions.set(service.limit.taken)
+    live = service.metrics.live
+    live.sessions.set(service.limit.taken)
+    live.limit.set(service.limit.most)
+    live.draining.set(service.limit.is_draining)
+    live.detached.set(service.registry.detached)
     if service.transcriptions is not None:
-        for state, count in (await service.transcriptions.unfinished()).items():
-            service.metrics.jobs.labels(state).set(count)
-    return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        service.metrics.jobs.update(await _job_figures(service.transcriptions))
+    return Response(service.metrics.render(), media_type=MEDIA_TYPE)
+
+
+async def _job_figures(transcriptions: Transcriptions) -> JobFigures | None:
+    """How jobs stand; None where the database does not say so in time, which is no reason to show nothing at all."""
+    try:
+        async with asyncio.timeout(FIGURES_SEC):
+            return await transcriptions.figures()
+    except (TimeoutError, sa.exc.SQLAlchemyError) as error:
+        logger.warning("the database does not say how jobs stand: %s", error or "no answer in time")
+        return None

@@ -178,11 +178,9 @@ class _Reader(Generic[M]):
                 if part.name.removesuffix("[]") in files:
                     await self._take_file(part, events, most)
                 elif part.filename and not self.fields.knows(part.name):
-                    raise JobError(
-                        Reason.INVALID_PARAMETER,
-                        f"there is no file field {part.name[:100]!r}; files go in: {', '.join(files)}",
-                        parameter=part.name,
-                    )
+                    place = f"files go in: {', '.join(files)}" if files else "this takes no files"
+                    message = f"there is no file field {part.name[:100]!r}; {place}"
+                    raise JobError(Reason.INVALID_PARAMETER, message, parameter=part.name)
                 else:
                     self.fields.add(part.name, await _field(part, events))
 

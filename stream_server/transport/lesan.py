@@ -169,7 +169,7 @@ async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
             callback_url=intake.values.callback_url,
             refused={position: Failure(error.reason, error.message) for position, error in refused.items()},
         )
-    return lesan_shape.new_batch(batch)
+    return await _with_callback(transcriptions, batch, lesan_shape.new_batch(batch))
 
 
 @router.get(
@@ -274,6 +274,10 @@ async def _view(transcriptions: Transcriptions, job: Job) -> Transcription:
             results = await transcriptions.results(group)
             texts |= {child: result.transcript.text for child, result in results.items()}
         view = lesan_shape.batch(job, children, texts)
+    return await _with_callback(transcriptions, job, view)
+
+
+async def _with_callback(transcriptions: Transcriptions, job: Job, view: Transcription) -> Transcription:
     if (callback := await callback_of(transcriptions, job)) is not None:
         view.callback = callback
     return view

@@ -5,7 +5,6 @@ It knows its parameters and the shape of its errors; the result itself is made b
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, Literal
 
 from fastapi import Request, Response
@@ -21,6 +20,7 @@ from stream_server.transport.dialect import (
     dialect_router,
     request_id_of,
     responses,
+    retry_seconds,
     transcriptions_of,
     while_connected,
 )
@@ -31,7 +31,6 @@ from stream_server.transport.upload import source_at
 SURFACE: Final = "lightning"
 
 _FILE: Final = "audio"
-_RETRY_AFTER: Final = 30
 
 
 class ListenRequest(BaseModel):
@@ -123,7 +122,7 @@ def error_response(error: JobError, request: Request) -> Response:
             status = 422
             body["max_size_mb"] = service_of(request).settings.max_upload_bytes // 10**6
         case Reason.SERVICE_UNAVAILABLE | Reason.RATE_LIMITED:
-            body["retry_after"] = max(1, math.ceil(error.retry_after or _RETRY_AFTER))
+            body["retry_after"] = retry_seconds(error)
     return JSONResponse(body, status)
 
 

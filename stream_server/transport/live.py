@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,15 @@ from numpy.typing import NDArray
 
 from stream_protocol.codec import decode_audio, decode_message, encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
-from stream_protocol.events import Error, Event, Warning, WarningCode
+from stream_protocol.events import Error, Event, Warning
 from stream_protocol.messages import Frame
 from stream_server.engine.engine import Engine, EngineStream
 from stream_server.engine.work import SAMPLE_RATE, EngineFullError, EngineLostError, Outcome
-from stream_server.session import WARNING_INTERVAL, Session, State, engine_lost, internal_error
+from stream_server.log import context_of
+from stream_server.metrics.live import LIVE, LiveMetrics
+from stream_server.overload import Backpressure
+from stream_server.session import Session, State, engine_lost, internal_error
+from stream_server.tracing import begin
 from stream_server.transport.detection import Detector
 
 logger = logging.getLogger(__name__)
@@ -101,6 +104,7 @@ class LiveSession:
         *,
         key: str | None,
         loop: asyncio.AbstractEventLoop,
+        metrics: LiveMetrics,
         on_closed: Callable[[LiveSession], None],
     ) -> None:
         self.key = key
@@ -110,15 +114,21 @@ class LiveSession:
         self._engine = engine
         self._detector = detector
         self._loop = loop
+        self._metrics = metrics
         self._on_closed = on_closed
+        self._context = context_of(session_id=session.id)  # what the engine, the detector and the clock set off is ours
+        self._span = begin("session", session_id=session.id, dtype=session.config.audio.dtype)
+        self._counted_sec = 0.0
         self._streams: dict[int, EngineStream] = {}
         self._log: deque[Outgoing] = deque(maxlen=REPLAY_EVENTS)
+        self._leaving: StreamError | None = None  # what it is to end with, once nobody speaks
+        self._farewell: Outgoing | None = None  # the error that ended the session
         self._outbox: Outbox | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._is_held = False  # whether it waits for us that more may come
         self._detached_at: float | None = None
-        self._warned_at = -math.inf
+        self._backpressure = Backpressure()
 
     def open_streams(self) -> None:
         """Take a place in the engine for every channel announced.
@@ -158,7 +168,7 @@ class LiveSession:
         self._detached_at = None
         ready = self.session.ready(self.resume_token, resumed=last_seq is not None, ignored=ignored)
         outbox.put(Outgoing(None, encode_event(ready)))
-        outbox.replay(missed)
+        outbox.replay([*missed, self._farewell] if self._farewell is not None else missed)
         if self.session.close_code is not None:
             outbox.finish(self.session.close_code)
 
@@ -167,6 +177,7 @@ class LiveSession:
         if self._outbox is not outbox:
             return
         if error is not None:
+            self._metrics.error(LIVE, error.code)
             outbox.put(Outgoing(None, encode_event(error_event(error))))
             outbox.finish(error.rule.close_code)
         self._outbox = None
@@ -212,28 +223,55 @@ class LiveSession:
             self.session.fail(error, self._loop.time())
             self._pump()
 
+    def leave(self, error: StreamError) -> None:
+        """End because of ``error`` as soon as nobody speaks, if the client keeps its audio and can go on elsewhere."""
+        if self.session.config.acks and self.session.is_resumable:
+            self._leaving = error
+            with self._guarded():
+                self._pump()
+
+    def hasten(self) -> None:
+        """Where it is to `leave`, a pause between words will do."""
+        if self._leaving is not None:
+            self.session.hasten()
+
     @property
     def _is_behind(self) -> bool:
-        return self.session.undetected > MAX_UNDETECTED or any(stream.is_behind for stream in self._streams.values())
+        return self._level > 1
+
+    @property
+    def _level(self) -> float:
+        """How full this caller's queue is; above 1 nothing more is read."""
+        return max(
+            self.session.undetected / MAX_UNDETECTED, *(stream.backlog for stream in self._streams.values()), 0.0
+        )
+
+    def _tell_level(self) -> None:
+        warning = self._backpressure.notice(self._level, self._loop.time())
+        if warning is not None:
+            self.warn(warning)
 
     async def _caught_up(self) -> None:
         """Wait while so much of this caller's audio is undecided that no more should come in."""
         while self._is_behind and self.session.state is State.OPEN:
-            if self._loop.time() >= self._warned_at + WARNING_INTERVAL:
-                self._warned_at = self._loop.time()
-                message = "audio comes faster than it can be recognized: it is read more slowly"
-                self.warn(Warning(WarningCode.BACKPRESSURE, message, level=1.0))
+            self._tell_level()
             self._progress.clear()
             self._is_held = True
             try:
                 await self._progress.wait()
             finally:
                 self._is_held = False
+        self._tell_level()
 
     # -- the engine, the detector, the clock ---------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Carry out what the session wants done."""
+        if self._leaving is not None and self.session.is_quiet:
+            self.session.fail(self._leaving, self._loop.time())
+        if (heard := self.session.received_sec) > self._counted_sec:
+            self._metrics.audio.inc(heard - self._counted_sec)
+            self._counted_sec = heard
         try:
             for channel, command in self.session.commands_to_submit():
                 self._stream(channel).submit([command])
@@ -250,13 +288,14 @@ class LiveSession:
 
     def _stream(self, channel: int) -> EngineStream:
         if channel not in self._streams:
-            self._streams[channel] = self._engine.open(self.session.config.stream_options(), self._deliver)
+            options, about = self.session.config.stream_options(), {"session_id": self.session.id}
+            self._streams[channel] = self._engine.open(options, self._deliver, about=about, owner=self.key)
         return self._streams[channel]
 
     def _deliver(self, outcome: Outcome) -> None:
         """Called in the engine's thread."""
         try:
-            self._loop.call_soon_threadsafe(self._receive_outcome, outcome)
+            self._loop.call_soon_threadsafe(self._receive_outcome, outcome, context=self._context)
         except RuntimeError:  # the loop has ended: nobody is left to tell
             logger.debug("a result came after the end of the event loop")
 
@@ -265,8 +304,14 @@ class LiveSession:
         with self._guarded():
             self.session.receive_outcome(outcome, self._loop.time())
             self._pump()
+            if self._backpressure.is_told:
+                self._tell_level()
 
     def _receive_speech(self, channel: int, speech: NDArray[np.float32] | Exception) -> None:
+        """Called by the detector, which works for all sessions."""
+        self._context.run(self._take_speech, channel, speech)
+
+    def _take_speech(self, channel: int, speech: NDArray[np.float32] | Exception) -> None:
         self._progress.set()
         with self._guarded():
             if isinstance(speech, Exception):
@@ -275,9 +320,16 @@ class LiveSession:
             self._pump()
 
     def _send(self, event: Event) -> None:
+        self._metrics.sent(event)
+        if isinstance(event, Error):
+            self._metrics.error(LIVE, event.code)
+            # Not its message, which may quote what was sent.
+            logger.info("session fails", extra={"session_id": self.session.id, "code": event.code})
         item = Outgoing(getattr(event, "seq", None), encode_event(event))
         if item.seq is not None:
             self._log.append(item)
+        elif isinstance(event, Error):
+            self._farewell = item
         if self._outbox is not None:
             self._outbox.put(item)
 
@@ -285,7 +337,7 @@ class LiveSession:
         """One timer per session; it looks again when it fires, so that audio need not move it."""
         deadline = self.session.next_deadline()
         if deadline is not None and not self.closed.is_set():
-            self._timer = self._loop.call_at(deadline, self._tick)
+            self._timer = self._loop.call_at(deadline, self._tick, context=self._context)
 
     def _tick(self) -> None:
         with self._guarded():
@@ -318,6 +370,8 @@ class LiveSession:
             self._timer.cancel()
         for stream in self._streams.values():
             stream.close()
+        self._span.set(close_code=self.session.close_code, audio_sec=self.session.received_sec)
+        self._span.end()
         if self._outbox is not None:
             self._outbox.finish(self.session.close_code or 1000)
         self._on_closed(self)

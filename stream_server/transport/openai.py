@@ -30,7 +30,7 @@ from stream_server.transport.dialect import (
 )
 from stream_server.transport.event import follow_job
 from stream_server.transport.intake import form_body, take_in
-from stream_server.transport.parameter import TranscriptionForm
+from stream_server.transport.parameter import TranscriptionForm, wanted_options
 
 SURFACE: Final = "openai"
 
@@ -83,7 +83,7 @@ async def transcribe(request: Request, caller: TranscribeCaller) -> Response:
     async with take_in(request, TranscriptionForm, caller=caller) as intake:
         form = intake.values
         source = form.source(intake.uploads)
-        options = form.options(transcriptions.model.languages, transcriptions.settings.model_aliases)
+        options = wanted_options(form, transcriptions)
         output, request_id = Output(options.output), request_id_of(request)
         if form.stream:
             job = await transcriptions.open_answer(caller, source, options, surface=SURFACE, request_id=request_id)

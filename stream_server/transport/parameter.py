@@ -10,30 +10,19 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Analysis, Source, TranscriptionOptions
+from stream_server.jobs.service import Transcriptions
 from stream_server.text.language import normalize_language
 from stream_server.transport.answer import Output
+from stream_server.transport.chunking import PREFIX_MS, THRESHOLD, Chunking, nested
 from stream_server.transport.intake import Upload
 from stream_server.transport.script import script_of
 from stream_server.transport.upload import source_at
 
 SUMMARY_WORDS: Final = 150
-PREFIX_MS: Final = 300
-THRESHOLD: Final = 0.5
-
-
-def _decoded(value: Any) -> Any:
-    """An object in a form is written as JSON, where it is not written as `_nest` reads it."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            raise ValueError("looks like a JSON object, but is none") from None
-    return value
 
 
 def _parted(value: Any) -> Any:
@@ -51,15 +40,21 @@ Terms = Annotated[Phrases, BeforeValidator(_parted)]
 """Repeated fields or a JSON list, as other lists, or in one field with commas."""
 
 
-class DetectorChunking(BaseModel):
-    """How speech is cut. What is not adjustable here has to have OpenAI's default."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["server_vad"]
-    silence_duration_ms: int | None = Field(None, ge=100, le=10_000)
-    prefix_padding_ms: int = PREFIX_MS
-    threshold: float = THRESHOLD
+_NAMES: Final = {
+    "analysis": (
+        "enable_summarization",
+        "enable_sentiment_analysis",
+        "enable_intent_detection",
+        "enable_keyterm_normalization",
+    ),
+    "diarization": ("enable_diarization",),
+    "keyterms": ("keywords", "prompt"),
+    "known speakers": ("known_speaker_names", "known_speaker_references"),
+    "language": ("language", "language_code", "languages"),
+    "speaker identification": ("enable_speaker_identification",),
+    "translation": ("output_language",),
+}
+"""By which parameters the fields of the job system are asked for here."""
 
 
 class TranscriptionForm(BaseModel):
@@ -88,9 +83,7 @@ class TranscriptionForm(BaseModel):
     keywords: Terms = Field((), description="Names and terms to expect.")
     temperature: float = Field(0.0, ge=0, le=1, description="0: decoding is deterministic here.")
     include: Phrases = Field((), description="`logprobs` is not available.")
-    chunking_strategy: Annotated[Literal["auto"] | DetectorChunking | None, BeforeValidator(_decoded)] = Field(
-        None, description="`auto`, or `server_vad` with the pause that ends a segment."
-    )
+    chunking_strategy: Chunking = Field(None, description="`auto`, or `server_vad` with the pause that ends a segment.")
     known_speaker_names: Phrases = Field((), description="Not available.")
     known_speaker_references: tuple[str, ...] = Field((), description="Not available.")
     output_script: str = Field("auto", max_length=35, description="The script of the language, or `auto`.")
@@ -114,15 +107,7 @@ class TranscriptionForm(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nest(cls, values: Any) -> Any:
-        """Forms have no objects: clients write ``chunking_strategy[type]`` and so on."""
-        if not isinstance(values, dict) or "chunking_strategy" in values:
-            return values
-        nested = {key: value for key, value in values.items() if key.startswith("chunking_strategy[")}
-        if not nested:
-            return values
-        rest = {key: value for key, value in values.items() if key not in nested}
-        parts = {key[len("chunking_strategy[") :].rstrip("]"): value for key, value in nested.items()}
-        return rest | {"chunking_strategy": parts}
+        return nested(values)
 
     @property
     def wants_words(self) -> bool:
@@ -178,11 +163,10 @@ class TranscriptionForm(BaseModel):
         language = self._language()
         self._refuse_unavailable(spoken if language == "auto" else (language,))
         self._refuse_idle()
-        chunking = self.chunking_strategy if isinstance(self.chunking_strategy, DetectorChunking) else None
         return TranscriptionOptions(
             model="" if self.model in aliases else self.model,
             language=language,
-            min_silence_ms=chunking.silence_duration_ms if chunking else None,
+            min_silence_ms=self.chunking_strategy.silence_duration_ms if self.chunking_strategy else None,
             keyterms=(*self.keywords, *_phrases(self.prompt)),
             diarize=self.enable_diarization,
             identify_speakers=self.enable_speaker_identification,
@@ -205,9 +189,8 @@ class TranscriptionForm(BaseModel):
     def _language(self) -> str:
         given = {tag for tag in (self.language, self.language_code, *self.languages) if _is_language(tag)}
         if len(given) > 1:
-            raise _invalid(
-                "language", f"more than one language is given ({', '.join(sorted(given))}); name one, or auto"
-            )
+            message = f"more than one language is given ({', '.join(sorted(given))}); name one, or auto"
+            raise _invalid(self.used("language"), message)
         return given.pop() if given else "auto"
 
     def _translations(self) -> tuple[str, ...]:
@@ -222,11 +205,10 @@ class TranscriptionForm(BaseModel):
         if self.include:
             raise _unavailable("include", f"{self.include[0]} is not available; confidences are in verbose_json")
         if self.known_speaker_names or self.known_speaker_references:
-            raise _unavailable("known_speaker_names", "this server does not recognize speakers")
+            raise _unavailable(self.used("known speakers"), "this server does not recognize speakers")
         if self.enable_emotion_diarization:
             raise _unavailable("enable_emotion_diarization", "this server does not recognize emotions")
-        chunking = self.chunking_strategy
-        if isinstance(chunking, DetectorChunking):
+        if chunking := self.chunking_strategy:
             if chunking.prefix_padding_ms != PREFIX_MS:
                 raise _unavailable("chunking_strategy", f"prefix_padding_ms cannot be changed from {PREFIX_MS}")
             if chunking.threshold != THRESHOLD:
@@ -237,6 +219,13 @@ class TranscriptionForm(BaseModel):
             if not any(self.output_script.lower() in (script.code.lower(), script.name.lower()) for script in known):
                 names = ", ".join(sorted(script.name for script in known))
                 raise _unavailable("output_script", f"text comes in the script of its language ({names})")
+
+    def used(self, field: str) -> str:
+        """The parameter by which the caller has asked for what the job system calls ``field``."""
+        names = _NAMES.get(field, (field,))
+        values = ((name, getattr(self, name, None)) for name in names)
+        asking = (name for name, value in values if (_is_language(value) if isinstance(value, str) else value))
+        return next(asking, names[-1])
 
     def _refuse_idle(self) -> None:
         """What would have no effect, because that which it belongs to was not asked for."""
@@ -249,6 +238,22 @@ class TranscriptionForm(BaseModel):
         ):
             if given and not getattr(self, switch):
                 raise _invalid(name, f"{name} has no effect without {switch}=true")
+
+
+def wanted_options(form: TranscriptionForm, transcriptions: Transcriptions) -> TranscriptionOptions:
+    """What is to be done, which the server can do.
+
+    Raises:
+        JobError: it cannot, or something is wrong; it names the parameter that the caller has used.
+    """
+    options = form.options(transcriptions.model.languages, transcriptions.settings.model_aliases)
+    try:
+        transcriptions.check(options)
+    except JobError as error:
+        if error.parameter is not None:
+            error.parameter = form.used(error.parameter)
+        raise
+    return options
 
 
 def _is_language(tag: str) -> bool:

@@ -14,6 +14,7 @@ from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.engine.engine import Engine
 from stream_server.engine.work import EngineFullError, EngineLostError
 from stream_server.limits import SessionLimit
+from stream_server.metrics.live import LiveMetrics
 from stream_server.session import Session, engine_lost
 from stream_server.session_config import SessionConfig
 from stream_server.transport.detection import Detector
@@ -22,6 +23,8 @@ from stream_server.transport.live import LiveSession
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL = 1.0
+DRAIN_INTERVAL = 0.1
+"""Seconds between two looks, during a drain, at who is still there."""
 FINAL_PATIENCE = 10.0
 """Seconds that finals may take once a drain has ended the sessions."""
 
@@ -38,6 +41,7 @@ class Registry:
         *,
         resume_window: float,
         loop: asyncio.AbstractEventLoop,
+        metrics: LiveMetrics,
     ) -> None:
         self._engine = engine
         self._detectors = detectors
@@ -45,6 +49,7 @@ class Registry:
         self._limit = limit
         self._resume_window = resume_window
         self._loop = loop
+        self._metrics = metrics
         self._sessions: dict[str, LiveSession] = {}
         self._sweeper = loop.create_task(self._sweep())
 
@@ -56,7 +61,7 @@ class Registry:
         Raises:
             StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED`` or ``SERVER_DRAINING``.
         """
-        self._limit.acquire(key)
+        self._limit.acquire(key, config.audio.channels)
         detector = self._detectors[config.vad]
 
         def closed(ended: LiveSession) -> None:
@@ -67,8 +72,11 @@ class Registry:
         session = Session(
             str(uuid.uuid4()), config, detector.model, self._segmenter, model=self._engine.info, now=self._loop.time()
         )
-        live = LiveSession(session, self._engine, detector, key=key, loop=self._loop, on_closed=closed)
+        live = LiveSession(
+            session, self._engine, detector, key=key, loop=self._loop, on_closed=closed, metrics=self._metrics
+        )
         self._sessions[session.id] = live
+        self._metrics.started.inc()
         try:
             live.open_streams()
         except EngineFullError as error:
@@ -80,9 +88,10 @@ class Registry:
         logger.info("session started", extra={"session_id": session.id, "dtype": config.audio.dtype})
         return live
 
-    def check_admission(self) -> None:
+    def check_admission(self, session_id: str | None) -> None:
         """Whether a socket may come in before it has said what for. On a full server it may, where somebody has lost
-        his: he holds the place that refuses him.
+        his: he holds the place that refuses him. One who names his session in the address may come back to it before we
+        know that his old socket is dead; the token is looked at later.
 
         Raises:
             ServerError: ``SERVER_DRAINING`` or ``CAPACITY_FULL``.
@@ -92,7 +101,8 @@ class Registry:
         try:
             self._limit.check()
         except ServerError as error:
-            if error.code is not ErrorCode.CAPACITY_FULL or all(live.is_attached for live in self._open()):
+            holds_a_place = session_id in self._sessions or not all(live.is_attached for live in self._open())
+            if error.code is not ErrorCode.CAPACITY_FULL or not holds_a_place:
                 raise
 
     def find(self, session_id: str | None, resume_token: str | None) -> LiveSession:
@@ -125,7 +135,13 @@ class Registry:
         """A session has ended: its place is free, while its last events are kept for those who missed them."""
         self._limit.release(live.key)
         session = live.session
-        logger.info("session ended", extra={"session_id": session.id, "close_code": session.close_code})
+        self._metrics.ended(session.close_code)
+        about = {
+            "session_id": session.id,
+            "close_code": session.close_code,
+            "audio_sec": round(session.received_sec, 1),
+        }
+        logger.info("session ended", extra=about)
         ended = [other for other in self._sessions.values() if other.closed.is_set()]
         for other in ended[: max(0, len(ended) - self._limit.most)]:  # the oldest
             self._sessions.pop(other.session.id)
@@ -133,29 +149,41 @@ class Registry:
     async def drain(self, error: ServerError, *, patience: float) -> int:
         """Give every session ``patience`` seconds to end, then end it, finals first.
 
+        A client who can go on elsewhere is let go as soon as nobody speaks, so that no sentence is cut in two; in the
+        second half of the time between two words. One without a socket cannot come back: its session is forgotten.
         Returns how many were not done even `FINAL_PATIENCE` seconds later.
         """
-        for live in self._open():
-            if not live.is_attached:  # nobody can come back to it any more
-                self.forget(live)
         warning = Warning(WarningCode.DRAINING, "the server is shutting down", deadline_sec=patience)
         for live in self._open():
             live.warn(warning)
-        await self._all_closed(patience)
+            live.leave(error)
+        await self._all_gone(patience / 2)
+        for live in self._open():
+            live.hasten()
+        await self._all_gone(patience / 2)
         for live in self._open():
             live.fail(error)
-        await self._all_closed(FINAL_PATIENCE)
+        await self._all_gone(FINAL_PATIENCE)
         return len(self._open())
+
+    @property
+    def detached(self) -> int:
+        """Sessions that go on without a connection."""
+        return sum(not live.is_attached for live in self._open())
 
     def _open(self) -> list[LiveSession]:
         return [live for live in self._sessions.values() if not live.closed.is_set()]
 
-    async def _all_closed(self, patience: float) -> None:
-        waits = [asyncio.ensure_future(live.closed.wait()) for live in self._open()]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=patience)
-            for wait in late:
-                wait.cancel()
+    async def _all_gone(self, patience: float) -> None:
+        """Wait until there is none, or ``patience`` has passed; those that lose their socket meanwhile go, too."""
+        deadline = self._loop.time() + patience
+        while sessions := self._open():
+            for live in sessions:
+                if not live.is_attached:
+                    self.forget(live)
+            if self._loop.time() >= deadline:
+                return
+            await asyncio.sleep(min(DRAIN_INTERVAL, patience))
 
     def close(self) -> None:
         self._sweeper.cancel()
@@ -164,7 +192,9 @@ class Registry:
 
     async def _sweep(self) -> None:
         while True:
+            due = self._loop.time() + SWEEP_INTERVAL
             await asyncio.sleep(SWEEP_INTERVAL)
+            self._metrics.loop_delay.observe(max(0.0, self._loop.time() - due))
             for live in list(self._sessions.values()):
                 if live.expired(self._resume_window):
                     self.forget(live)

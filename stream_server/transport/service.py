@@ -21,7 +21,7 @@ class Service:
     """The parts of a running server.
 
     ``vads``: detectors that sessions may choose, the default first. ``transcriptions``: None where jobs are off.
-    ``uploads``: signs the addresses of uploads.
+    ``uploads``: signs the addresses of uploads. ``started_at``: seconds since the epoch.
     """
 
     settings: Settings
@@ -34,3 +34,4 @@ class Service:
     vads: Sequence[str]
     transcriptions: Transcriptions | None
     uploads: Signer
+    started_at: int

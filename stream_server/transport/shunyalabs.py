@@ -84,6 +84,7 @@ class SpeakerForm(ProjectForm):
     name: Name
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Health of the parts", response_description="How it is, whatever that is.")
 async def health(request: Request) -> HealthReport:
     """Whether recordings and live callers are served. Needs no key."""

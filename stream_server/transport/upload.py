@@ -1,7 +1,7 @@
 """Signed uploads: an address that takes one file without a key, and the name by which a job may use the file.
 
-The signature holds whose file it will be; the object store sees to it that an address is good once and for a while. It
-does not know what the file is for.
+Pages of any origin may use one. The signature holds whose file it will be; the object store sees to it that an address
+is good once and for a while. It does not know what the file is for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote
 
 from fastapi import Path, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Source
@@ -24,7 +26,11 @@ from stream_server.transport.http import service_of
 from stream_server.transport.lesan_shape import ErrorBody, error_response
 
 _FILE_URL: Final = re.compile(r"(?:upload|lesan)://file_([0-9a-f]{32})(?:/([^/]*))?")
-_MEDIA_TYPE: Final = r"^[A-Za-z0-9.+-]{1,100}/[A-Za-z0-9.+-]{1,100}$"
+_MEDIA_TYPE: Final = (
+    r"^[A-Za-z0-9.+-]{1,100}/[A-Za-z0-9.+-]{1,100}"
+    r"( *; *[A-Za-z0-9_-]{1,100}=([A-Za-z0-9.,+_-]{1,100}|\"[ !#-\[\]-~]{0,100}\")){0,9}$"
+)
+SIGNED: Final = re.compile(r"/v1/uploads/(?!signed-url$)[^/]+")
 
 
 class SignedAddress(BaseModel):
@@ -39,10 +45,30 @@ class UploadedFile(BaseModel):
     format: str = Field(description="What the content turned out to be.")
 
 
+class CrossOrigin:
+    """Lets pages of any origin use signed addresses, and read what they answer: whoever has one may use it.
+
+    A plain ASGI layer around everything, so that errors of every kind are told, too. Other addresses are as without.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open = CORSMiddleware(
+            app, allow_origins=["*"], allow_methods=["PUT"], allow_headers=["*"], expose_headers=["X-Request-Id"]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_signed = scope["type"] == "http" and SIGNED.fullmatch(scope["path"])
+        await (self._open if is_signed else self._app)(scope, receive, send)
+
+
 def _media_type(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(_MEDIA_TYPE, value):
-        raise ValueError("has to be a media type without parameters, such as audio/wav")
-    return value
+    """The type without its parameters, which a browser may write in several ways."""
+    if value is None:
+        return None
+    if not re.fullmatch(_MEDIA_TYPE, value):
+        raise ValueError("has to be a media type, such as audio/wav or audio/webm;codecs=opus")
+    return value.partition(";")[0].strip()
 
 
 router = dialect_router(error_response, tags=["Lesan"])
@@ -61,7 +87,7 @@ async def signed_url(
     content_type: Annotated[
         str | None,
         Query(
-            description="The `Content-Type` that the upload has to have; any, if not given.",
+            description="The `Content-Type` that the upload has to have, whatever its parameters; any, if not given.",
             json_schema_extra={"pattern": _MEDIA_TYPE},
         ),
         AfterValidator(_media_type),

@@ -21,9 +21,12 @@ from stream_protocol.errors import ERROR_TABLE, ClientError, ErrorCode, ServerEr
 from stream_protocol.messages import Init
 from stream_server.auth import Caller, Scope, key_of_header
 from stream_server.jobs.error import JobError, Reason
+from stream_server.log import log_context
+from stream_server.metrics.live import LIVE
 from stream_server.negotiation import ignored_fields, negotiate
 from stream_server.quota import Admission, Quota
 from stream_server.transport.live import LiveSession, Outbox, error_event
+from stream_server.transport.request import count_error
 from stream_server.transport.service import Service
 
 logger = logging.getLogger(__name__)
@@ -43,20 +46,21 @@ async def stream(websocket: WebSocket) -> None:
     key = key_of_header(websocket.headers.get("authorization"))
     try:
         caller = None if key is None else _with_scope(await service.keys.authenticate(key))
-        service.registry.check_admission()
+        service.registry.check_admission(websocket.query_params.get("session_id"))
         service.limit.arrive()
     except StreamError as error:
+        count_error(websocket, LIVE, error.code)
         await websocket.send_denial_response(denial(error))
         return
     connection = _Connection(websocket, service, caller)
-    service.metrics.connections.inc()
+    service.metrics.live.connections.inc()
     try:
         await websocket.accept()
         await connection.run()
     except WebSocketDisconnect:
         pass
     finally:
-        service.metrics.connections.dec()
+        service.metrics.live.connections.dec()
         connection.settle()
 
 
@@ -93,13 +97,18 @@ class _Connection:
             await self._refuse(error)
             return
         self.settle()
+        with log_context(session_id=live.session.id):
+            await self._converse(live, outbox)
+
+    async def _converse(self, live: LiveSession, outbox: Outbox) -> None:
         writer = asyncio.create_task(self._write(live, outbox))
         reader = asyncio.create_task(self._read(live, outbox))
         overflow = asyncio.create_task(outbox.overflowed.wait())
         try:
             await asyncio.wait((reader, writer, overflow), return_when=asyncio.FIRST_COMPLETED)
             if overflow.done():  # the writer can say why, unless the socket takes nothing any more
-                logger.warning("the client does not read its events", extra={"session_id": live.session.id})
+                logger.warning("the client does not read its events")
+                self._service.metrics.live.slow_readers.inc()
                 await asyncio.wait((writer,), timeout=LAST_WORDS)
             gone = reader.done() and (self._gone_on_purpose(reader) or not live.session.is_resumable)
             if gone and live.is_attached_to(outbox) and not live.closed.is_set():
@@ -122,8 +131,11 @@ class _Connection:
         if init.session_id is not None or init.resume_token is not None:
             live = service.registry.find(init.session_id, init.resume_token)
             live.attach(outbox, last_seq=init.last_seq)
+            service.metrics.live.resumed.inc()
+            logger.info("session resumed", extra={"session_id": live.session.id})
             return live
-        config = negotiate(init, service.engine.info, service.vads)
+        aliases = service.settings.model_aliases
+        config = negotiate(init, service.engine.info, service.vads, aliases=aliases)
         admission = await _admit(service.quota, caller)
         try:
             live = service.registry.create(
@@ -173,11 +185,15 @@ class _Connection:
     async def _receive(self) -> str | bytes:
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
+            if error := message.get("error"):  # `StreamProtocol` has told the client already
+                count_error(self._websocket, LIVE, error)
             raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
         text: str | None = message.get("text")
         return text if text is not None else message["bytes"]
 
     async def _refuse(self, error: StreamError) -> None:
+        count_error(self._websocket, LIVE, error.code)
+        logger.info("refused", extra={"code": error.code})  # the message may quote what was sent
         try:
             await self._websocket.send_text(encode_event(error_event(error)))
             await self._close(error.rule.close_code)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stream_server.audio.container import ContainerDecoder
 from stream_server.audio.error import UnsupportedAudio
+from tests.support.audio import unknown_webm
 
 av = pytest.importorskip("av")
 
@@ -222,6 +223,7 @@ def test_damaged_packets_are_left_out(recorded: list[bytes]):
         (b"OggS" + bytes(5000), "no audio could be decoded"),
         (b"\0\0\0\x20ftypisom" + bytes(5000), "no audio could be decoded"),
         (video(), "no audio track"),
+        (unknown_webm(), "codec that is unknown"),
         (mux("mp4", "aac", tone(0.5), seekable=True), "only a fragmented MP4"),
     ],
 )

@@ -1,5 +1,6 @@
 import io
 import logging
+import struct
 import sys
 import tracemalloc
 from pathlib import Path
@@ -10,6 +11,7 @@ import soundfile
 
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio
 from stream_server.audio.file import FileInfo, probe, read_audio
+from tests.support.audio import unknown_wav, unknown_webm
 
 RATE = 44100
 
@@ -157,6 +159,15 @@ def test_video_without_sound_and_damaged_files_are_refused():
         decoded(io.BytesIO(m4a[: len(m4a) // 2]))
 
 
+@pytest.mark.parametrize(
+    "content", [unknown_webm(), *(unknown_wav(tag) for tag in (0, 3, 0x1234, 0x674F, 0xFFFE, 0xFFFF))]
+)
+def test_a_codec_without_a_decoder_is_refused(content: bytes):
+    for use in (decoded, probe):
+        with pytest.raises(UnsupportedAudio, match="codec that is unknown"):
+            use(io.BytesIO(content))
+
+
 def test_layouts_out_of_range_are_refused():
     with pytest.raises(UnsupportedAudio, match="9 channels"):
         probe(io.BytesIO(sndfile("WAV", channels=9, seconds=0.1)))
@@ -273,6 +284,27 @@ def test_ogg_recordings_that_cannot_be_decoded_are_passed(caplog: pytest.LogCapt
     heard = decoded(io.BytesIO(voices(440) + unknown + voices(660)))
     assert pitches(heard) == [440, 660]
     assert "could not be read" in caplog.text
+
+
+def ogg_page(kind: int, number: int, body: bytes) -> bytes:
+    """A page with a checksum: x^32 + x^26 + ... over all of it, the highest bit first."""
+    head = struct.pack("<4sBBQIII", b"OggS", 0, kind, 0, 7, number, 0) + bytes([1, len(body)])
+    remainder = 0
+    for byte in head + body:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x04C11DB7 if remainder >> 31 else 0)) & 0xFFFFFFFF
+    return head[:22] + struct.pack("<I", remainder) + head[26:] + body
+
+
+def test_ogg_recordings_of_an_unknown_codec_are_passed(caplog: pytest.LogCaptureFixture):
+    header = b"\x01audio\0\0\0" + b"1234" + struct.pack("<IQQIIHHHHI", 52, 10**7, RATE, 1, 0, 16, 0, 1, 2, 0)
+    unknown = ogg_page(2, 0, header) + ogg_page(0, 1, b"\x03" + bytes(20)) + ogg_page(4, 2, bytes(100))
+    heard = decoded(io.BytesIO(voices(440) + unknown + voices(660)))
+    assert pitches(heard) == [440, 660]
+    assert "codec that is unknown" in caplog.text
+    with pytest.raises(UnsupportedAudio, match="codec that is unknown"):
+        probe(io.BytesIO(unknown))
 
 
 @pytest.mark.parametrize(("fmt", "codec"), [("mp3", "libmp3lame"), ("adts", "aac")])

@@ -4,7 +4,7 @@ import pytest
 
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.leaflet import Leaflet, read_leaflet
-from tests.support.audio import jpeg, muxed, sound
+from tests.support.audio import jpeg, muxed, sound, unknown_wav, unknown_webm
 
 
 def test_what_a_file_says_of_itself() -> None:
@@ -20,7 +20,9 @@ def test_the_beginning_is_enough() -> None:
     assert read_leaflet(io.BytesIO(whole[:100_000]), largest_picture=0) == Leaflet(60, "A talk", None)
 
 
-@pytest.mark.parametrize("content", [b"", b"no audio" * 1000, muxed("ipod", "aac")[:1000]])
+@pytest.mark.parametrize(
+    "content", [b"", b"no audio" * 1000, muxed("ipod", "aac")[:1000], unknown_webm(), unknown_wav(0)]
+)
 def test_what_says_nothing(content: bytes) -> None:
     with pytest.raises(UnsupportedAudio):
         read_leaflet(io.BytesIO(content), largest_picture=0)

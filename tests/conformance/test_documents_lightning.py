@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 from stream_server.jobs.database import read_secret
 from stream_server.jobs.webhook import webhook_secret
 from tests.conformance.stage import SAID, Stage, staged
+from tests.support.clip import clip
 from tests.support.example import run_node, run_python, run_shell, with_names
 from tests.support.fake import FakeRecognizer
 from tests.support.hosting import hosted_server
@@ -218,9 +219,16 @@ def test_file_too_large(tmp_path: Path) -> None:
     assert (answer.json()["code"], answer.json()["max_size_mb"]) == ("FILE_TOO_LARGE", 1)
 
 
-def test_service_unavailable() -> None:
-    with hosted_server(FakeRecognizer(), job_worker="off") as server:
-        answer = httpx2.post(f"{server.http_url}/v1/listen", json={"url": "https://example.com/a.wav"}, trust_env=False)
+def test_service_unavailable(tmp_path: Path) -> None:
+    """The object store is away."""
+    settings = {"data_dir": tmp_path, "job_worker": "elsewhere", "retry_after": 30.0}
+    with hosted_server(FakeRecognizer(), **settings) as server:
+        store = tmp_path / "objects"
+        store.rename(tmp_path / "away")
+        store.touch()
+        files = {"audio": ("a.wav", clip())}
+        answer = httpx2.post(f"{server.http_url}/v1/listen", files=files, trust_env=False)
     assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "30"
     assert set(answer.json()) == {"error", "code", "retry_after"}
     assert (answer.json()["code"], answer.json()["retry_after"]) == ("SERVICE_UNAVAILABLE", 30)

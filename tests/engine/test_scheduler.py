@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_server.engine.recognizer import Kind
-from stream_server.engine.scheduler import Job, Scheduler
+from stream_server.engine.scheduler import SOON, Job, Scheduler
 from stream_server.engine.work import Priority
 
 LIVE, BATCH = Priority.LIVE, Priority.BATCH
@@ -248,3 +248,93 @@ def _check_batch(batch: list[Job], due: dict[str, deque[Job]], made: Scheduler) 
         while (head := queue.popleft()) is not each:  # what was passed over had to be droppable
             assert _may_be_dropped(head)
         made.complete(each.stream)
+
+
+# -- turns: what is only shown ---------------------------------------------------------------------------------------
+
+
+def test_who_was_shown_something_longest_ago_comes_first() -> None:
+    """Though what he waits for is due later than what another one asks for again."""
+    made = scheduler(job("a", PARTIAL, 0.3), job("b", PARTIAL, 0.4), max_jobs=1)
+    assert [batch[0].stream for batch in run(made, 0.3)] == ["a", "b"]
+    made.add(job("a", PARTIAL, 0.5), 1.0)
+    made.add(again := job("b", PARTIAL, 0.6), 1.0)
+    assert made.schedule(1.0)[0].stream == "a"
+    made.complete("a")
+    made.add(job("a", PARTIAL, 0.55), 1.1)
+    assert made.schedule(1.1) == [again]
+
+
+def test_a_fast_sender_does_not_take_part_in_the_turns() -> None:
+    """What it asks for is due later, however long ago it was shown something."""
+    made = scheduler(job("now", STEP, 1.0), max_jobs=1)
+    run(made, 1.0)
+    made.add(job("fast", STEP, 60.0), 1.1)
+    made.add(again := job("now", STEP, 1.5), 1.1)
+    assert made.schedule(1.1) == [again]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), min_size=1, max_size=200), st.integers(1, 4))
+def test_no_stream_that_waits_sees_another_served_twice(moves: list[tuple[str, bool]], max_jobs: int) -> None:
+    """Whoever asks how often, and replaces what: a stream waits for one turn of the others at most."""
+    made = Scheduler(max_jobs=max_jobs, max_samples=10_000)
+    served_since: dict[str, set[str]] = {}  # of each that waits, who was served since it began to
+    for at, (stream, then_schedule) in enumerate(moves):
+        now = 0.01 * at
+        made.add(job(stream, PARTIAL, now + SOON), now)
+        served_since.setdefault(stream, set())
+        if not then_schedule:
+            continue
+        batch = [str(each.stream) for each in made.schedule(now)]
+        for served in batch:
+            served_since.pop(served, None)
+            made.complete(served)
+        for seen in served_since.values():
+            assert not seen & set(batch)
+            seen.update(batch)
+
+
+def test_a_stream_that_waits_in_vain_for_what_is_due_is_thinned() -> None:
+    made = scheduler(job("a", PARTIAL, 0.5))
+    for at in (1.0, 1.5):
+        made.add(job("a", PARTIAL, at), at)
+        assert made.take_thinned() == []
+    made.add(job("a", PARTIAL, 2.0), 2.0)
+    assert made.take_thinned() == ["a"]
+    made.add(job("a", PARTIAL, 2.5), 2.5)
+    assert made.take_thinned() == [], "it is not said again at once"
+
+
+def test_a_partial_that_gives_way_before_it_is_due_is_no_sign_of_overload() -> None:
+    made = scheduler()
+    for at in range(10):
+        made.add(job("a", PARTIAL, at + 2.0), at)
+    assert made.coalesced == 9
+    assert made.take_thinned() == []
+
+
+# -- owners: what callers must have ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "chunk"), [(FINAL, 0), (PREVIEW, 0), (STEP, 80)])
+def test_an_owner_of_many_streams_makes_his_own_wait(kind: Kind, chunk: int) -> None:
+    many = [replace(job(f"many-{n}", kind, 1.0 + n, chunk=chunk), owner="many") for n in range(6)]
+    few = [replace(job(f"few-{n}", kind, 50.0 + n, chunk=chunk), owner="few") for n in range(2)]
+    batches = run(scheduler(*many, *few, max_jobs=4))
+    assert batches == [[many[0], few[0], many[1], few[1]], many[2:]]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xyz"), st.floats(0, 10)), min_size=1, max_size=40),
+    st.integers(1, 6),
+)
+def test_a_batch_is_shared_out_evenly_among_owners(waiting: list[tuple[str, float]], max_jobs: int) -> None:
+    """Who is left waiting has no fewer in the batch than anybody else, give or take one."""
+    finals = [replace(job(f"s{n}", FINAL, deadline), owner=owner) for n, (owner, deadline) in enumerate(waiting)]
+    batch = scheduler(*finals, max_jobs=max_jobs).schedule(0.0)
+    assert len(batch) == min(max_jobs, len(finals))
+    taken = Counter(each.owner for each in batch)
+    for left in {each.owner for each in finals if each not in batch}:
+        assert taken[left] >= max(taken.values()) - 1
+        own = sorted(each.deadline for each in finals if each.owner == left)
+        assert sorted(each.deadline for each in batch if each.owner == left) == own[: taken[left]]

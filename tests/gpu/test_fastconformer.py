@@ -86,6 +86,7 @@ def play(runner: Runner, frames: int, streams: int) -> list[list[Emission]]:
 @pytest.mark.parametrize("frames", [1, 2, 7, 14])
 def test_captured_steps_do_what_eager_ones_do(folder: Path, frames: int) -> None:
     captured, eager = (make_runner(folder, "cuda:0", torch.float32) for _ in range(2))
+    assert captured.model.encoder.fused is not None
     captured.warm_up()
     eager._build_all = lambda: None  # type: ignore[method-assign]
     for size in eager.buckets[frames]:
@@ -104,6 +105,21 @@ def test_the_card_says_what_the_cpu_says(folder: Path, frames: int) -> None:
     for one, other in zip(play(card, frames, 5), play(cpu, frames, 5), strict=True):
         assert [emission.tokens for emission in one] == [emission.tokens for emission in other]
         assert [emission.frames for emission in one] == [emission.frames for emission in other]
+
+
+def test_where_kernels_cannot_be_compiled_torch_takes_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    kernels = pytest.importorskip("stream_server.engine.fastconformer.kernel.encoder")
+    monkeypatch.setattr(kernels.FusedEncoder, "__call__", fail)
+    runner = make_runner(folder, "cuda:0", torch.bfloat16)
+    assert runner.model.encoder.fused is None
+    assert "without kernels of its own" in caplog.text
+    runner.warm_up()
+    assert len(play(runner, 7, 5)) == 6
 
 
 def test_nothing_is_allocated_in_the_steady_state(folder: Path) -> None:

@@ -14,7 +14,7 @@ from stream_server.jobs.job import Source
 from stream_server.jobs.media import PROBES_AT_ONCE, MediaInfo, probe_media
 from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
-from tests.support.audio import jpeg, muxed, sound
+from tests.support.audio import jpeg, muxed, sound, unknown_webm
 from tests.support.bucket import running_bucket
 from tests.support.site import HERE, Request, Site, content, endless, ranged, redirect, running_site
 
@@ -201,6 +201,7 @@ async def test_a_page(bench: Bench) -> None:
         ("/missing", Reason.URL_FAILED),
         ("/image", Reason.UNSUPPORTED_FORMAT),
         ("/empty", Reason.UNSUPPORTED_FORMAT),
+        ("/unknown", Reason.UNSUPPORTED_FORMAT),
         ("/cut", Reason.UNSUPPORTED_FORMAT),
         ("/fickle", Reason.URL_FAILED),
         ("/inside", Reason.URL_REFUSED),
@@ -230,6 +231,7 @@ async def test_what_cannot_be_looked_at(path: str, reason: Reason, bench: Bench)
     bench.site.pages = {
         "/image": ranged(b"\x89PNG\r\n\x1a\n" + bytes(1000)),
         "/empty": ranged(b""),
+        "/unknown": ranged(unknown_webm()),
         "/cut": ranged(body[: len(body) // 2]),
         "/fickle": fickle,
         "/inside": redirect("http://10.0.0.1/"),

@@ -291,7 +291,7 @@ def test_unfinished_jobs_are_counted(desk: Desk) -> None:
         desk,
         desk.store.children(desk.store.page("", limit=1, state=JobState.QUEUED, after=None, surface=None)[0].id)[0],
     )
-    assert desk.store.unfinished() == {JobState.QUEUED: 2, JobState.PROCESSING: 1}
+    assert desk.store.figures().unfinished == {JobState.QUEUED: 2, JobState.PROCESSING: 1}
 
 
 def test_old_jobs_are_found(desk: Desk) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from stream_protocol.transcript import Segment
-from stream_server.auth import ANYONE, Limits
 from stream_server.audio.file import FileInfo, probe
+from stream_server.auth import ANYONE, Limits
 from stream_server.engine.recognizer import DeviceLostError
 from stream_server.jobs import run as run_module
 from stream_server.jobs import worker as worker_module
@@ -195,7 +195,7 @@ async def test_who_waits_is_not_held_up_by_what_is_being_worked_on(settings: Set
         busy = await desk.until(await desk.submit(await desk.upload()), JobState.PROCESSING)
         queued = await desk.submit(await desk.upload())
         waiting = asyncio.create_task(desk.answer(await desk.upload()))
-        while desk.count(jobs) < 3 or (await desk.transcriptions.unfinished())[JobState.PROCESSING] < 2:
+        while desk.count(jobs) < 3 or (await desk.transcriptions.figures()).unfinished[JobState.PROCESSING] < 2:
             await asyncio.sleep(0.02)
         assert (await desk.transcriptions.get(ANYONE, queued.id)).state is JobState.QUEUED
         gate.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 
 import av
@@ -63,3 +64,16 @@ def jpeg() -> bytes:
     encoder.time_base = Fraction(1, 25)
     frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24").reformat(format="yuvj420p")
     return b"".join(bytes(packet) for part in (frame, None) for packet in encoder.encode(part))
+
+
+def unknown_webm() -> bytes:
+    """WebM whose audio is in a codec that there is not."""
+    return muxed("webm", "libopus", rate=48000).replace(b"A_OPUS", b"A_XXXX")
+
+
+def unknown_wav(tag: int) -> bytes:
+    """WAV of 16 bits whose header declares this codec."""
+    data = (tone(1) * 32767).astype("<i2").tobytes()
+    form = struct.pack("<IHHIIHH", 16, tag, 1, RATE, 2 * RATE, 2, 16)
+    body = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -27,10 +27,28 @@ def _binary(name: str) -> str | None:
 
 
 class Postgres:
-    """A running server; `new_database` gives the address of an empty database."""
+    """A running server; `new_database` gives the address of an empty database. It can be stopped and started again."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, command: list[str], folder: Path, user: int | None, port: int) -> None:
+        self._command = command
+        self._folder = folder
+        self._user = user
+        self._port = port
         self._admin = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        self.start()
+
+    def start(self) -> None:
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, user=self._user, cwd=self._folder, stdout=output, stderr=output
+            )
+        _wait(self._port, self._process, log)
+
+    def stop(self) -> None:
+        """At once, as in a crash: whoever is connected is cut off."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(60)
 
     def new_database(self) -> str:
         name = f"test_{uuid.uuid4().hex}"
@@ -67,17 +85,11 @@ def running_postgres() -> Iterator[Postgres]:
         )
         options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
         options += ["-c", "fsync=off"]
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [server, "-D", data, *options], user=user, cwd=folder, stdout=output, stderr=output
-            )
+        running = Postgres([server, "-D", data, *options], Path(folder), user, port)
         try:
-            _wait(port, process, log)
-            yield Postgres(port)
+            yield running
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once: nothing here is wanted again
-            process.wait(60)
+            running.stop()
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

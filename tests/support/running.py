@@ -36,7 +36,9 @@ async def running_server(recognizer: Recognizer | None = None, **overrides: Any)
 
     Without jobs, unless ``job_worker`` and ``data_dir`` are given.
     """
-    settings = Settings.load({}, **{"port": 0, "data_dir": Path("does-not-exist"), "job_worker": "off", **overrides})
+    settings = Settings.load(
+        {}, **{"port": 0, "data_dir": Path("does-not-exist"), "job_worker": "off", "admission": "fixed", **overrides}
+    )
     server = create_server(settings, recognizer)
     serving = asyncio.create_task(server.serve())
     try:

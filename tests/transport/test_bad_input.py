@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.protocol.sound import synthesize
+from tests.support.audio import unknown_webm
 from tests.support.caller import Frame, call, transcribe
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
@@ -92,6 +93,12 @@ REFUSED: dict[str, tuple[list[Frame], str, int, str]] = {
     "a WAV without a rate": ([INT16, wav_header(rate=0) + pcm(VOICE)], "UNSUPPORTED_AUDIO", 1003, ""),
     "half a WAV header": ([INT16, wav_header()[:20], "END"], "UNSUPPORTED_AUDIO", 1003, ""),
     "no container": ([{"dtype": "container"}, pcm(VOICE), "END"], "UNSUPPORTED_AUDIO", 1003, ""),
+    "a container of a strange kind": (
+        [{"dtype": "container"}, unknown_webm(), "END"],
+        "UNSUPPORTED_AUDIO",
+        1003,
+        "codec",
+    ),
     "video files": (
         [{"dtype": "container"}, b"\0\0\0\x20ftypisom" + bytes(4000), "END"],
         "UNSUPPORTED_AUDIO",

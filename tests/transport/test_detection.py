@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from stream_protocol.messages import Init
 from stream_server.audio.segmenter import SegmenterSettings
@@ -16,6 +17,7 @@ from stream_server.audio.vad import VadState
 from stream_server.channel import Detection
 from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.limits import SessionLimit
+from stream_server.metrics.live import LiveMetrics
 from stream_server.negotiation import negotiate
 from stream_server.transport import live as live_module
 from stream_server.transport.detection import Detector
@@ -88,7 +90,10 @@ async def test_a_session_whose_detector_fails_is_told_and_one_that_is_flooded_is
     engine.start()
     detector = Detector(vad, loop)
     limit = SessionLimit(9, most_per_key=0, retry_after=1)
-    registry = Registry(engine, {vad.name: detector}, SegmenterSettings(), limit, resume_window=9, loop=loop)
+    metrics = LiveMetrics(CollectorRegistry())
+    registry = Registry(
+        engine, {vad.name: detector}, SegmenterSettings(), limit, resume_window=9, loop=loop, metrics=metrics
+    )
     live = registry.create(negotiate(Init(dtype="int16"), engine.info, (vad.name,)), None)
     outbox = Outbox(100)
     live.attach(outbox)

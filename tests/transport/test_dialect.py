@@ -134,6 +134,7 @@ async def workshop(**settings: Any) -> AsyncIterator[tuple[Workshop, Running, ht
             "SERVICE_UNAVAILABLE: going",
             {"Retry-After": "5"},
         ),
+        (JobError(Reason.SERVICE_UNAVAILABLE, "no"), 503, "SERVICE_UNAVAILABLE: no", {"Retry-After": "5"}),
         (HTTPException(400, "not JSON"), 400, "INVALID_PARAMETER: not JSON", {}),
         (
             sa.exc.OperationalError("SELECT", {}, Exception("gone")),
@@ -180,15 +181,32 @@ async def test_a_parameter_that_there_is_not_is_named_with_those_that_there_are(
     assert made.ends == ["called"]
 
 
+async def test_a_parameter_is_given_once() -> None:
+    async with workshop() as (made, _, client):
+        for values in (["1", "2"], ["1", "1"], ["", "2"]):
+            refused = await client.put("/many", params={"size": values})
+            why = "INVALID_PARAMETER: size is given 2 times, and takes one value"
+            assert (refused.status_code, refused.json()) == (400, {"why": why, "name": "size"})
+    assert made.ends == []
+
+
+async def test_a_parameter_that_is_given_empty_is_not_given() -> None:
+    async with workshop() as (made, _, client):
+        assert (await client.put("/many", params={"size": "", "type": "", "page": " "})).status_code == 200
+        assert (await client.put("/many?size&type=%26a")).status_code == 200
+        assert (await client.put("/many", params={"sizes": ""})).status_code == 400
+    assert made.ends == ["called", "called"]
+
+
 async def test_no_route_of_a_dialect_ignores_a_parameter(tmp_path: Path) -> None:
     """Of forms and recordings that is a test of how they are read."""
     async with workshop(job_worker="elsewhere", data_dir=tmp_path) as (_, _, client):
         paths = (await client.get("/openapi.json")).json()["paths"]
         operations = [
-            (method.upper(), path.replace("{job_id}", "1").replace("{token}", "1"))
+            (method.upper(), path.replace("{job_id}", "1").replace("{token}", "1").replace("{model}", "1"))
             for path, methods in paths.items()
             for method, operation in methods.items()
-            if path not in ("/healthz", "/readyz", "/metrics", "/v1/models")
+            if path not in ("/healthz", "/readyz", "/metrics")
             and not {"multipart/form-data", "audio/*"} & operation.get("requestBody", {}).get("content", {}).keys()
         ]
         assert ("PUT", "/v1/uploads/1") in operations
@@ -230,8 +248,10 @@ async def test_statuses_are_documented() -> None:
 async def test_a_server_without_jobs_says_so() -> None:
     async with workshop() as (_, _, client):
         response = await client.get("/jobs")
-    assert response.status_code == 503
+    assert response.status_code == 422
+    assert response.json()["why"].startswith("FEATURE_UNAVAILABLE: ")
     assert "job_worker" in response.json()["why"]
+    assert "Retry-After" not in response.headers, "it is not a matter of time"
 
 
 async def test_keys_are_asked_for() -> None:
@@ -314,6 +334,33 @@ async def test_work_is_given_up_when_the_caller_hangs_up() -> None:
             writer.transport.abort()
             await made.released.wait()
     assert made.ends == ["cancelled"]
+
+
+async def test_a_method_that_a_path_does_not_take() -> None:
+    async with workshop(job_worker="off") as (_, _, client):
+        for path, allowed, shape in (
+            ("/v1/transcriptions/1", "DELETE, GET", ("error", "code")),
+            ("/v1/audio/transcriptions", "POST", ("error", "code")),
+            ("/v1/transcriptions/batch", "POST", ("error", "code")),
+            ("/languages", "GET", ()),
+            ("/v1/listen", "POST", ("code",)),
+            ("/v3/asr/jobs/1", "GET", ("code",)),
+            ("/health", "GET, HEAD", ()),
+            ("/openapi.json", "GET, HEAD", ("error", "code")),
+        ):
+            refused = await client.patch(path)
+            assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
+            found = refused.json()
+            if shape != ("code",):
+                assert found["request_id"] == refused.headers["X-Request-Id"], path
+            if not shape:
+                assert set(found) == {"detail", "request_id"}
+            for name in shape:
+                found = found[name]
+            assert not shape or found == "METHOD_NOT_ALLOWED"
+        missing = await client.get("/v1/nothing")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "NOT_FOUND")
+    assert missing.json()["request_id"] == missing.headers["X-Request-Id"]
 
 
 async def test_a_request_has_an_id() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,11 +64,24 @@ async def test_health_readiness_and_documents() -> None:
         assert len({(await get(server, "/healthz")).headers["x-request-id"] for _ in range(3)}) == 3
 
 
+async def test_probes_may_ask_for_headers_alone() -> None:
+    async with (
+        running_server(FakeRecognizer()) as server,
+        httpx2.AsyncClient(base_url=server.http_url, trust_env=False) as client,
+    ):
+        for path in ("/healthz", "/readyz", "/health"):
+            answer = await client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+        server.service.limit.is_draining = True
+        assert (await client.head("/readyz")).status_code == 503
+
+
 async def test_readiness_while_draining_and_when_the_engine_has_died() -> None:
     async with running_server(FakeRecognizer()) as server:
         server.service.limit.is_draining = True
         ready = await get(server, "/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+        assert ready.headers["Retry-After"]
         assert (await get(server, "/healthz")).status_code == 200
         server.service.limit.is_draining = False
         server.service.engine.stop()
@@ -78,10 +92,30 @@ async def test_readiness_while_draining_and_when_the_engine_has_died() -> None:
 async def test_models() -> None:
     async with running_server(FakeRecognizer()) as server:
         models = (await get(server, "/v1/models")).json()
+        for name in ("fake", "whisper-1"):
+            assert (await get(server, f"/v1/models/{name}")).json() == models["data"][0]
+        for name in ("whisper-9", "", "a/b"):
+            missing = await get(server, f"/v1/models/{name}")
+            assert (missing.status_code, missing.json()["error"]["code"]) == (404, "NOT_FOUND")
     assert models["object"] == "list"
-    assert [(model["id"], model["kind"], model["languages"]) for model in models["data"]] == [
-        ("fake", "segment", ["en"])
-    ]
+    (model,) = models["data"]
+    assert (model["id"], model["kind"], model["languages"]) == ("fake", "segment", ["en"])
+    assert (model["owned_by"], model["created"]) == ("stream-server", server.service.started_at)
+    assert model["created"] == pytest.approx(time.time(), abs=3600)
+
+
+async def test_who_has_published_a_model() -> None:
+    info = replace(FakeRecognizer().info, name="openai/whisper-tiny")
+    async with running_server(FakeRecognizer(info=info)) as server:
+        assert (await get(server, "/v1/models/openai/whisper-tiny")).json()["owned_by"] == "openai"
+        assert (await get(server, "/v1/models/openai%2Fwhisper-tiny")).json()["id"] == "openai/whisper-tiny"
+
+
+async def test_models_are_asked_for_within_limits() -> None:
+    async with running_server(FakeRecognizer(), api_keys=(KEY,), requests_per_minute=1) as server:
+        answers = [await get(server, "/v1/models", Authorization=f"Bearer {KEY}") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["0", "0"]
 
 
 async def test_metrics_count_what_happens() -> None:
@@ -106,7 +140,8 @@ async def test_a_wrong_key_is_refused_before_the_upgrade() -> None:
         assert response.headers["WWW-Authenticate"] == "Bearer"
         assert b"AUTH_FAILED" in (response.body or b"")
         models = await get(server, "/v1/models", Authorization="Bearer sk-wrong")
-        assert (models.status_code, models.json()["error"]["code"]) == (401, "AUTH_FAILED")
+        assert (models.status_code, models.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+        assert models.json()["request_id"] == models.headers["X-Request-Id"]
         assert (await get(server, "/v1/models")).status_code == 401
         for open_to_all in ("/healthz", "/readyz", "/metrics"):
             assert (await get(server, open_to_all)).status_code == 200

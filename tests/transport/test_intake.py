@@ -167,6 +167,11 @@ def test_what_a_job_has_claimed_stays(bench: Bench) -> None:
     [
         ([("words", "one")], "words", ["one"]),
         ([("words", "")], "words", []),
+        ([("words", ""), ("words", "two")], "words", ["two"]),
+        ([("count", "")], "count", 1),
+        ([("style", " ")], "style", "plain"),
+        ([("punctuate", "")], "punctuate", True),
+        ([("language", "")], "language", "auto"),
         ([("words", '["a", "b"]')], "words", ["a", "b"]),
         ([("words[]", "a"), ("words[]", "b")], "words", ["a", "b"]),
         ([("more", "1"), ("more", "2")], "more", [1, 2]),
@@ -193,7 +198,7 @@ def test_how_values_are_written(
 
 
 def test_json(bench: Bench) -> None:
-    body = {"language": "en", "count": "2", "words": ["a"], "inner": {"depth": 1}, "more": None, "style": None}
+    body = {"language": "en", "count": "2", "words": ["a"], "inner": {"depth": 1}, "more": None, "style": ""}
     answer = requests.post(f"{bench.url}/one", json=body, timeout=30)
     assert answer.status_code == 200, answer.text
     values = answer.json()["values"]
@@ -206,7 +211,8 @@ def test_json(bench: Bench) -> None:
         ([("nonsense", "1")], "nonsense", "there is no parameter 'nonsense'; there are: count, inner, language"),
         ([("count", "many")], "count", "count: input should be a valid integer"),
         ([("count", "10")], "count", "less than or equal to 9"),
-        ([("count", "")], "count", "valid integer"),
+        ([("count", ""), ("count", "2")], "count", "given 2 times"),
+        ([("nonsense", "")], "nonsense", "there is no parameter 'nonsense'"),
         ([("punctuate", "maybe")], "punctuate", "valid boolean"),
         ([("style", "odd")], "style", "'plain' or 'fancy'"),
         ([("language", "a"), ("language", "b")], "language", "given 2 times"),

@@ -145,8 +145,12 @@ def test_progress_while_it_is_processed(client: httpx2.Client, recognizer: FakeR
 def test_a_callback_that_is_refused_is_seen_in_the_job(client: httpx2.Client, web: Receiver) -> None:
     web.answer = lambda callback: 410
     try:
-        job = submit(client, callback_url=f"{web.url}/gone")
-        assert job["callback"]["status"] == "waiting"
+        address = f"{web.url}/gone"
+        job = submit(client, callback_url=address)
+        new = {"url": address, "status": "waiting", "attempts": 0, "last_status": None, "last_error": None}
+        assert job["callback"] == new
+        batch = client.post(f"{JOBS}/batch", data={"callback_url": address}, files={"files": clip()}).json()
+        assert batch["callback"] == new
         while (told := client.get(job["url"]).json()["callback"])["status"] != "failed":
             time.sleep(0.05)
     finally:
@@ -382,7 +386,7 @@ def test_a_batch_on_its_way(client: httpx2.Client, recognizer: FakeRecognizer, w
     ("body", "status", "code"),
     [
         ({}, 400, "MISSING_PARAMETER"),
-        ({"audio_url": ""}, 400, "INVALID_PARAMETER"),
+        ({"audio_url": ""}, 400, "MISSING_PARAMETER"),
         ({"audio_url": None}, 400, "MISSING_PARAMETER"),
         ({"audio_url": 7}, 400, "INVALID_PARAMETER"),
         ({"audio_url": "https://example.com/a.wav", "mode": "later"}, 400, "INVALID_PARAMETER"),
@@ -434,6 +438,16 @@ def test_a_file_and_an_address_are_too_much(client: httpx2.Client, server: Runni
     assert set(objects.iterdir()) <= before
 
 
+def test_a_list_of_whatever_is_not_said(client: httpx2.Client) -> None:
+    made = submit(client)["id"]
+    page = client.get(JOBS, params={"limit": "", "status_filter": "", "cursor": " "}).json()
+    assert page["data"][0]["id"] == made
+    signed = client.get("/v1/uploads/signed-url", params={"filename": "a.wav", "content_type": ""}).json()
+    assert client.put(signed["upload_url"], content=clip(), headers={"Content-Type": "audio/wav"}).status_code == 200
+    missing = client.get("/v1/uploads/signed-url", params={"filename": ""})
+    assert (missing.status_code, code_of(missing)) == (400, "MISSING_PARAMETER")
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -442,7 +456,8 @@ def test_a_file_and_an_address_are_too_much(client: httpx2.Client, server: Runni
         {"limit": "many"},
         {"status_filter": "lost"},
         {"cursor": "nonsense"},
-        {"cursor": ""},
+        {"limit": [1, 2]},
+        {"limit": ["", 2]},
     ],
 )
 def test_lists_that_are_refused(client: httpx2.Client, query: dict[str, Any]) -> None:

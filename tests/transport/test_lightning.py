@@ -86,7 +86,7 @@ def test_a_callback_has_words_when_they_were_asked_for(client: httpx2.Client, we
         ({"url": "https://example.com/a.wav", "punctuate": "maybe"}, 400, "INVALID_PARAMETER"),
         ({"url": "https://example.com/a.wav", "callback_url": "http://10.0.0.1/"}, 400, "URL_REFUSED"),
         ({"url": "https://example.com/a.wav", "callback_url": "ftp://example.com/"}, 400, "URL_REFUSED"),
-        ({"url": "https://example.com/a.wav", "callback_url": ""}, 400, "URL_REFUSED"),
+        ({"url": "", "callback_url": ""}, 400, "MISSING_PARAMETER"),
         ({"url": "https://example.com/a.wav", "model": "x"}, 400, "INVALID_PARAMETER"),
     ],
 )

@@ -55,6 +55,10 @@ def test_a_file(client: Any) -> None:
 
 def test_the_models_that_are_served(client: Any) -> None:
     (model,) = client.models.list().data
+    assert client.models.retrieve(model.id) == client.models.retrieve("whisper-1") == model
+    assert (model.owned_by, model.created > 0) == ("stream-server", True)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("whisper-9")
     heard = client.audio.transcriptions.create(model=model.id, file=BECKETT, language="en", temperature=0)
     assert "try again" in plain(heard.text)
 
@@ -92,6 +96,7 @@ def test_words_only_where_they_are_asked_for(client: Any) -> None:
     heard = client.audio.transcriptions.create(model="whisper-1", file=BECKETT, response_format="verbose_json")
     assert heard.segments
     assert heard.words is None
+    assert {segment.model_extra["speaker"] for segment in heard.segments} == {None}
 
 
 def test_text_and_subtitles(client: Any) -> None:
@@ -159,6 +164,23 @@ def test_errors_are_the_client_s_exceptions(client: Any, server: Running) -> Non
     with pytest.raises(openai.BadRequestError, match="it speaks: en") as wrong:
         create(model="whisper-1", file=BECKETT, language="ca")
     assert wrong.value.param == "language"
+    with pytest.raises(openai.BadRequestError, match="model is missing") as wrong:
+        create(model="", file=BECKETT)
+    assert (wrong.value.code, wrong.value.param) == ("MISSING_PARAMETER", "model")
+    for name, value in (
+        ("language_code", "hi"),
+        ("languages", ["hi"]),
+        ("keywords", "Godot"),
+        ("prompt", "Godot"),
+        ("output_language", "de"),
+        ("enable_sentiment_analysis", "true"),
+        ("enable_intent_detection", "true"),
+        ("enable_keyterm_normalization", "true"),
+        ("enable_diarization", "true"),
+    ):
+        with pytest.raises(openai.APIStatusError) as wrong:
+            create(model="whisper-1", file=BECKETT, extra_body={name: value})
+        assert wrong.value.param == name
     with pytest.raises(openai.BadRequestError) as wrong:
         create(model="whisper-1", file=("talk.wav", b"GIF89a, and not a sound", "audio/wav"))
     assert wrong.value.code == "UNSUPPORTED_FORMAT"

@@ -130,7 +130,7 @@ def test_effects(pairs: list[tuple[str, str]], expected: dict[str, Any]) -> None
         ([("temperature", "0.2")], Reason.FEATURE_UNAVAILABLE, "temperature"),
         ([("include[]", "logprobs")], Reason.FEATURE_UNAVAILABLE, "include"),
         ([("known_speaker_names[]", "Vladimir")], Reason.FEATURE_UNAVAILABLE, "known_speaker_names"),
-        ([("known_speaker_references[]", "data:,")], Reason.FEATURE_UNAVAILABLE, "known_speaker_names"),
+        ([("known_speaker_references[]", "data:,")], Reason.FEATURE_UNAVAILABLE, "known_speaker_references"),
         ([("enable_emotion_diarization", "true")], Reason.FEATURE_UNAVAILABLE, "enable_emotion_diarization"),
         ([("response_format", "diarized_json")], Reason.FEATURE_UNAVAILABLE, "response_format"),
         ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.7")],
@@ -145,7 +145,7 @@ def test_effects(pairs: list[tuple[str, str]], expected: dict[str, Any]) -> None
         ([("output_script", "Thai")], Reason.FEATURE_UNAVAILABLE, "output_script"),
         ([("output_script", "Deva"), ("language", "en")], Reason.FEATURE_UNAVAILABLE, "output_script"),
         ([("language", "en"), ("language_code", "hi")], Reason.INVALID_PARAMETER, "language"),
-        ([("languages[]", "en"), ("languages[]", "hi")], Reason.INVALID_PARAMETER, "language"),
+        ([("languages[]", "en"), ("languages[]", "hi")], Reason.INVALID_PARAMETER, "languages"),
         ([("output_language", "nowhere")], Reason.INVALID_PARAMETER, "output_language"),
         ([("intent_choices", '["buy"]')], Reason.INVALID_PARAMETER, "intent_choices"),
         ([("summary_max_length", "20")], Reason.INVALID_PARAMETER, "summary_max_length"),
@@ -193,10 +193,42 @@ def test_terms_in_a_json_body() -> None:
         assert fields.validated().keywords == ("Hale", "iron")
 
 
-def test_the_model_has_to_be_named() -> None:
+@pytest.mark.parametrize("body", [{}, {"model": ""}, {"model": None}])
+def test_the_model_has_to_be_named(body: dict[str, Any]) -> None:
+    fields = Fields(TranscriptionForm)
+    fields.add_json(orjson.dumps(body))
     with pytest.raises(JobError) as caught:
-        Fields(TranscriptionForm).validated()
+        fields.validated()
     assert (caught.value.reason, caught.value.parameter) == (Reason.MISSING_PARAMETER, "model")
+
+
+def test_what_is_given_empty_is_not_given() -> None:
+    empty = [(name, "") for name in TranscriptionForm.model_fields if name != "model"]
+    empty += [("chunking_strategy[type]", ""), ("chunking_strategy[silence_duration_ms]", "")]
+    empty.remove(("chunking_strategy", ""))
+    assert options(*empty) == options(("chunking_strategy", "")) == options()
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("chunking_strategy", '{"type":"server_vad","silence_duration_ms":1}'),
+         "chunking_strategy.silence_duration_ms: input should be greater than or equal to 100"),
+        (("chunking_strategy", '{"type":"server_vad","silence_duration_ms":10001}'),
+         "chunking_strategy.silence_duration_ms: input should be less than or equal to 10000"),
+        (("chunking_strategy", '{"type":"semantic"}'), "chunking_strategy.type: input should be 'server_vad'"),
+        (("chunking_strategy", "semantic"), "chunking_strategy: has to be auto, or an object of the type server_vad"),
+    ],
+)  # fmt: skip
+def test_a_way_of_cutting_that_there_is_not(pair: tuple[str, str], message: str) -> None:
+    assert refusal(pair).message == message
+
+
+def test_a_list_is_called_a_list() -> None:
+    fields = Fields(TranscriptionForm)
+    fields.add_json(orjson.dumps({"model": "whisper-1", "languages": "en"}))
+    with pytest.raises(JobError, match=r"^languages: has to be a list$"):
+        fields.validated()
 
 
 def test_no_parameter_is_forgotten() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 
+from bench.proxy import Fault, Proxy
+from stream_protocol import ClientError, ErrorCode
 from stream_server.transport.live import REPLAY_EVENTS
+from tests.protocol.promise import PromiseWatch
 from tests.support.caller import Caller, call, transcribe
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
@@ -33,7 +38,7 @@ async def cut(caller: Caller) -> None:
     await caller.socket.wait_closed()
 
 
-async def again(server: Running, caller: Caller, **init: Any) -> Caller:
+async def again(server: Running | Proxy, caller: Caller, **init: Any) -> Caller:
     """Resume where ``caller`` was cut off; the same promises are watched on."""
     first = caller.of("ready")[0]
     caller.watch.connect()
@@ -78,6 +83,122 @@ async def test_promise_5_cuts_anywhere_lose_nothing(seed: int) -> None:
         assert await caller.rest() == 1000
     assert what_was_said(caller.events) == what_was_said(whole.events)
     assert caller.of("done")[0]["total_audio_duration_sec"] == whole.of("done")[0]["total_audio_duration_sec"]
+
+
+async def after_ready(network: Proxy, caller: Caller, audio: bytes) -> None:
+    network.cut()
+
+
+async def in_a_frame(network: Proxy, caller: Caller, audio: bytes) -> None:
+    await caller.send(audio[:32_001])
+    network.cut(after_bytes=9999)
+    await caller.send(audio[32_001:64_000])
+
+
+async def in_the_replay(network: Proxy, caller: Caller, audio: bytes) -> None:
+    await caller.send(audio[:128_000])
+    await caller.until("speech_start")
+    network.cut()
+    await caller.socket.wait_closed()
+    caller.watch = PromiseWatch()
+    resumed = await again(network, caller)
+    await resumed.receive()
+    await resumed.receive()
+    network.cut()
+
+
+async def at_a_flush(network: Proxy, caller: Caller, audio: bytes) -> None:
+    await caller.send(audio[:64_000], {"type": "flush", "id": 1})
+    network.cut()
+
+
+async def at_the_end(network: Proxy, caller: Caller, audio: bytes) -> None:
+    await caller.send(audio, "END")
+    await caller.until("final_segment")
+    network.cut()
+
+
+async def behind_the_end(network: Proxy, caller: Caller, audio: bytes) -> None:
+    await caller.send(audio, "END")
+    await caller.until("end_of_transcript")
+    network.cut()
+
+
+@pytest.mark.parametrize("cut_off", [after_ready, in_a_frame, in_the_replay, at_the_end, behind_the_end])
+async def test_cuts_at_awkward_moments(cut_off: Callable[[Proxy, Caller, bytes], Awaitable[None]]) -> None:
+    audio = pcm(recording("beckett.wav"))
+    async with running_server(FakeRecognizer()) as server, Proxy(f"127.0.0.1:{server.port}") as network:
+        whole = await transcribe(server.ws_url, audio, INIT)
+        caller = await call(network.ws_url, INIT)
+        await caller.until("ready")
+        await cut_off(network, caller, audio)
+        await caller.socket.wait_closed()
+        caller.watch.ended = False
+        resumed = await again(network, caller)
+        ready = await resumed.until("ready")
+        assert ready["resumed"]
+        await resumed.send(audio[ready["received_samples"] * SAMPLE_BYTES :], "END")
+        assert await resumed.rest() == 1000
+    said = {event["seq"]: event for event in resumed.events if "seq" in event}
+    assert by_kind(list(said.values())) == by_kind(whole.events)
+
+
+def by_kind(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Speech may begin before the segment before it is final, or after."""
+    return sorted(what_was_said(events), key=lambda event: (event["type"], event.get("segment_id", 0)))
+
+
+async def test_a_flush_that_was_cut_off_is_answered_though_it_is_sent_again() -> None:
+    audio = pcm(recording("beckett.wav"))
+    async with running_server(FakeRecognizer()) as server, Proxy(f"127.0.0.1:{server.port}") as network:
+        caller = await call(network.ws_url, INIT)
+        await caller.until("ready")
+        await at_a_flush(network, caller, audio)
+        resumed = await again(network, caller)
+        ready = await resumed.until("ready")
+        await resumed.send(audio[ready["received_samples"] * SAMPLE_BYTES : 64_000], {"type": "flush", "id": 1}, "END")
+        assert await resumed.rest() == 1000
+    assert {event["id"] for event in resumed.of("flushed")} == {1}
+
+
+async def test_several_channels_go_on_at_a_whole_sample_of_all() -> None:
+    mono = [recording("beckett.wav")[: 6 * 16_000], recording("two_cities.wav")[: 6 * 16_000]]
+    audio, frame = pcm(np.stack(mono, axis=1).reshape(-1)), 2 * SAMPLE_BYTES
+    init = INIT | {"channels": 2}
+    async with running_server(FakeRecognizer()) as server:
+        whole = await transcribe(server.ws_url, audio, init)
+        caller = await call(server.ws_url, init)
+        ready = await caller.until("ready")
+        for stop in (50_001, 100_002, 200_003):
+            await caller.send(audio[ready["received_samples"] * frame : stop])
+            await cut(caller)
+            caller = await again(server, caller)
+            ready = await caller.until("ready")
+            assert ready["received_samples"] <= stop // frame
+        await caller.send(audio[ready["received_samples"] * frame :], "END")
+        assert await caller.rest() == 1000
+
+    def by_channel(events: list[dict[str, Any]]) -> list[list[tuple[int, str]]]:
+        finals = [event for event in events if event["type"] == "final_segment"]
+        return [[(one["offset_ms"], one["text"]) for one in finals if one["channel"] == index] for index in (0, 1)]
+
+    assert all(by_channel(whole.events))
+    assert by_channel(caller.events) == by_channel(whole.events)
+
+
+async def test_the_error_that_ended_a_session_is_said_to_those_who_missed_it() -> None:
+    async with running_server(FakeRecognizer()) as server:
+        caller = await call(server.ws_url, INIT)
+        await caller.until("ready")
+        await caller.send(pcm(recording("beckett.wav")[:32_000]))
+        await caller.until("speech_start")
+        await cut(caller)
+        (live,) = server.service.registry._open()
+        live.fail(ClientError(ErrorCode.TIMEOUT, "too late"))
+        caller = await again(server, caller)
+        assert await caller.rest() == 4008
+    assert [event["type"] for event in caller.events[-2:]] == ["final_segment", "error"]
+    assert caller.events[-1]["message"] == "too late"
 
 
 async def test_more_missed_events_than_may_wait_for_a_slow_reader() -> None:
@@ -148,6 +269,21 @@ async def test_a_full_server_lets_those_back_in_who_lost_their_connection() -> N
         stranger = await call(server.ws_url, INIT)
         assert (await stranger.until("error"))["code"] == "CAPACITY_FULL"
         resumed = await again(server, caller)
+        assert (await resumed.until("ready"))["resumed"]
+        await resumed.send("END")
+        assert await resumed.rest() == 1000
+
+
+async def test_a_full_server_lets_those_back_in_whose_old_socket_it_takes_for_alive() -> None:
+    async with running_server(FakeRecognizer(), max_sessions=1) as server, Proxy(f"127.0.0.1:{server.port}") as network:
+        caller = await call(network.ws_url, INIT)
+        ready = await caller.until("ready")
+        network.cut(Fault.FREEZE)
+        with pytest.raises(InvalidStatus, match="503"):
+            await call(f"{server.ws_url}?session_id=nobody", INIT)
+        caller.watch.connect()
+        names = {name: ready[name] for name in ("session_id", "resume_token")}
+        resumed = await call(f"{server.ws_url}?session_id={ready['session_id']}", INIT | names)
         assert (await resumed.until("ready"))["resumed"]
         await resumed.send("END")
         assert await resumed.rest() == 1000

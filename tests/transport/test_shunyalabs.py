@@ -15,6 +15,7 @@ import httpx2
 import pytest
 import soundfile
 
+from tests.support.caller import transcribe
 from tests.support.fake import FakeRecognizer
 from tests.support.hosting import hosted_server
 from tests.support.running import Running, running_server
@@ -52,6 +53,13 @@ async def test_a_file_is_streamed_and_transcribed(tmp_path: Path) -> None:
     (done,) = heard[kinds.DONE]
     assert done.total_segments == len(heard[kinds.FINAL_SEGMENT])
     assert done.total_audio_duration_sec == pytest.approx(len(recording("beckett.wav")) / 16_000, abs=0.001)
+
+
+async def test_its_model_is_known_live() -> None:
+    async with running_server(FakeRecognizer(), api_keys=("x",)) as server:
+        init = {"api_key": "x", "model": "zero-indic", "language": "en", "sample_rate": 16000, "dtype": "int16"}
+        caller = await transcribe(server.ws_url, bytes(3200), init)
+    assert (caller.of("ready")[0]["model"], caller.of("error")) == ("fake", [])
 
 
 async def test_its_key_is_checked() -> None:

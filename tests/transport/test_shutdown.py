@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
 from tests.support.caller import Caller, call
 from tests.support.speech import pcm, recording
 
@@ -88,6 +90,44 @@ async def test_a_session_may_end_by_itself_while_the_server_drains(tmp_path: Pat
     assert caller.events[-1]["type"] == "done"
 
 
+async def test_who_can_go_on_elsewhere_is_let_go_when_nobody_speaks(tmp_path: Path) -> None:
+    """And told what it need not send again; the others may stay until the deadline."""
+    async with child(tmp_path, drain_timeout="100000", job_worker="off") as (process, url):
+        caller = await call(url, INIT | {"acks": True})
+        await caller.send(SPEECH, bytes(64_000))
+        await caller.until("final_segment")
+        process.send_signal(signal.SIGTERM)
+        assert await caller.rest() == 1012
+        async with asyncio.timeout(START):
+            await process.communicate()
+    assert process.returncode == 0
+    assert [event["type"] for event in caller.events[-3:]] == ["warning", "ack", "error"]
+    assert caller.events[-2]["received_samples"] == (len(SPEECH) + 64_000) // 2
+
+
+async def test_who_speaks_on_is_let_go_between_two_words(tmp_path: Path) -> None:
+    reading = pcm(recording("two_cities.wav"))
+    async with child(tmp_path, drain_timeout="8", job_worker="off") as (process, url):
+        caller = await call(url, INIT | {"acks": True, "silence_threshold_sec": 10})
+
+        async def speak() -> None:
+            for start in range(0, len(reading), 3200):
+                await caller.send(reading[start : start + 3200])
+                await asyncio.sleep(0.1)
+
+        speaking = asyncio.create_task(speak())
+        await caller.until("partial")
+        process.send_signal(signal.SIGTERM)
+        assert await caller.rest() == 1012
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+        async with asyncio.timeout(START):
+            await process.communicate()
+    assert process.returncode == 0
+    (final,) = caller.finals
+    assert 100 <= final["silence_duration_ms"] < 10_000, "it ended in a pause, though not in one that ends a segment"
+
+
 async def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
     async with child(tmp_path, drain_timeout="100000") as (process, url):
         caller = await speaking(url)
@@ -98,3 +138,18 @@ async def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
             said = (await process.communicate())[1].decode()
     assert process.returncode is not None
     assert "Traceback" not in said
+
+
+async def test_a_second_sigterm_waits_for_no_worker_that_hangs(tmp_path: Path) -> None:
+    async with child(tmp_path, job_worker="process") as (process, _):
+        worker = psutil.Process(process.pid).children()[0]
+        worker.suspend()
+        try:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(START):
+                await process.wait()
+            assert process.returncode == 1, "not 0, as when the worker has been waited for"
+        finally:
+            worker.kill()

@@ -314,4 +314,4 @@ async def test_a_server_without_jobs_says_so() -> None:
         httpx2.AsyncClient(base_url=server.http_url, trust_env=False) as client,
     ):
         response = await client.post(PATH, data=FORM, files={"file": VOICE})
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "FEATURE_UNAVAILABLE")

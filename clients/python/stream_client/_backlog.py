@@ -1,8 +1,8 @@
-"""What was sent, as long as the server may not have it. Plain data: it knows no sockets and no time.
+"""What was sent, as long as it may have to be sent again. Plain data: it knows no sockets and no time.
 
 A log of frames in the order in which the caller made them: audio, and control messages in between. A cursor says what
-went out on the present connection. When that breaks, ``rewind`` puts the cursor back to what the server has, and the
-same frames go out again.
+went out on the present connection. When that breaks, ``rewind`` puts the cursor back to where the server goes on, and
+the same frames go out again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 class _Entry:
     start: int  # bytes of audio before this entry
     frame: bytes | str
+    is_kept: bool = True  # once it was sent
 
     @property
     def end(self) -> int:
@@ -40,9 +41,14 @@ class Backlog:
     def unsent_bytes(self) -> int:
         return self._end - self._cursor
 
-    def append(self, frame: bytes | str) -> None:
-        """Add audio (bytes) or a control message (text)."""
-        entry = _Entry(self._end, frame)
+    @property
+    def first_sample(self) -> int:
+        """The oldest whole sample that can be sent again."""
+        return -(-self._first // self._sample_bytes)
+
+    def append(self, frame: bytes | str, *, is_kept: bool = True) -> None:
+        """Add audio (bytes) or a control message (text). ``is_kept``: it is sent again after a break."""
+        entry = _Entry(self._end, frame, is_kept)
         self._unsent.append(entry)
         self._end = entry.end
 
@@ -51,35 +57,45 @@ class Backlog:
         if not self._unsent:
             return None
         entry = self._unsent.popleft()
-        self._sent.append(entry)
+        if entry.is_kept:
+            self._sent.append(entry)
         self._cursor = entry.end
         while self._sent and self._cursor - self._first > self._max_bytes:
             self._drop_first()
         return entry.frame
 
-    def forget(self, received_samples: int) -> None:
-        """The server has this much for good.
+    def settle(self, message: str) -> None:
+        """This control message has been answered: it is not sent again."""
+        for entries in (self._sent, self._unsent):
+            for entry in entries:
+                if entry.frame == message:
+                    entries.remove(entry)
+                    return
+
+    def forget(self, sample: int) -> None:
+        """Nothing before this sample is needed any more.
 
         Control messages in front of it have arrived too, as frames keep their order. Those at this very position may
         not have, and stay.
         """
-        received = received_samples * self._sample_bytes
-        while self._sent and self._sent[0].end <= received and self._sent[0].start < received:
+        position = sample * self._sample_bytes
+        while self._sent and self._sent[0].end <= position and self._sent[0].start < position:
             self._drop_first()
 
-    def rewind(self, received_samples: int) -> bool:
-        """Start again from what the server has; False where audio it lacks is no longer here."""
-        received = received_samples * self._sample_bytes
-        if received < self._first or received > self._cursor:
+    def rewind(self, sample: int) -> bool:
+        """Start again from this sample; False where audio from there on is missing. What lies before it stays."""
+        position = sample * self._sample_bytes
+        if not self._first <= position <= self._cursor:
             return False
-        self.forget(received_samples)
-        self._unsent.extendleft(reversed(self._sent))
-        self._sent.clear()
-        if self._unsent and self._unsent[0].start < received:
-            entry = self._unsent[0]
+        while self._sent and self._sent[-1].start >= position:
+            self._unsent.appendleft(self._sent.pop())
+        if self._sent and self._sent[-1].end > position:
+            entry = self._sent.pop()
             assert isinstance(entry.frame, bytes)
-            self._unsent[0] = _Entry(received, entry.frame[received - entry.start :])
-        self._first = self._cursor = received
+            length = position - entry.start
+            self._sent.append(_Entry(entry.start, entry.frame[:length]))
+            self._unsent.appendleft(_Entry(position, entry.frame[length:]))
+        self._cursor = position
         return True
 
     def _drop_first(self) -> None:

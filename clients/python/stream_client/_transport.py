@@ -43,7 +43,8 @@ class Transport(Protocol):
     async def receive(self) -> str | bytes:
         """The next frame. Raises ``TransportClosed``."""
 
-    async def close(self) -> None: ...
+    async def close(self, code: int = 1000) -> None:
+        """Hang up. A server takes 1000 for a client who will not come back to its session."""
 
 
 Connector = Callable[[str, Mapping[str, str], ssl.SSLContext | None], Awaitable[Transport]]
@@ -66,8 +67,8 @@ class _WebSocket:
         except ConnectionClosed as error:
             raise _closed(error) from None
 
-    async def close(self) -> None:
-        await self._socket.close()
+    async def close(self, code: int = 1000) -> None:
+        await self._socket.close(code)
 
 
 async def connect_websocket(

@@ -12,16 +12,18 @@ import json
 import logging
 import ssl
 import time
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from stream_client._backlog import Backlog
+from stream_client._handshake import Door
 from stream_client._mailbox import Mailbox
+from stream_client._question import Questions
+from stream_client._timeline import Timeline
 from stream_client._transport import Connector, Transport, TransportClosed, connect_websocket
 from stream_client.error import CONNECTION_FAILED, CONNECTION_LOST, StreamClientError
-from stream_client.reconnect import ReconnectPolicy
+from stream_client.reconnect import ConnectionChange, ReconnectPolicy
 from stream_protocol import (
     ERROR_TABLE,
     ClientError,
@@ -39,8 +41,12 @@ logger = logging.getLogger(__name__)
 
 # Refusals that a later attempt may not meet any more.
 _TRANSIENT: Final = (CONNECTION_FAILED, ErrorCode.CAPACITY_FULL, ErrorCode.SERVER_DRAINING, ErrorCode.RATE_LIMITED)
-# Close codes that say the same as an error event would have said; resuming would only meet them again.
-_FINAL_CLOSES: Final = {rule.close_code: code for code, rule in ERROR_TABLE.items() if code not in _TRANSIENT}
+# Close codes that say the same as an error event would have said.
+_CLOSES: Final[dict[int, str]] = {
+    rule.close_code: code
+    for code, rule in ERROR_TABLE.items()
+    if code not in _TRANSIENT or code == ErrorCode.SERVER_DRAINING
+}
 _FRAME_BYTES: Final = 32 * 1024  # longer audio is cut to this, below any server's limit
 
 
@@ -57,13 +63,19 @@ class StreamClient:
     a reconnection), ends after ``Done``, and raises ``StreamClientError`` where the server or the network ended the
     stream early. One task may iterate, and any number may send.
 
+    A connection that breaks is resumed. Where the session is gone with its server, or was ended because the server
+    shuts down, a new one takes over behind the last final, and numbers and times go on. A segment that was open then
+    gets no final; what was said in it comes under a new number.
+
     Args:
         url: ``ws://`` or ``wss://``, with the path, usually ``/ws``.
         api_key: sent as a bearer token.
         language, sample_rate, dtype, channels: what the audio is. ``dtype`` is one of ``stream_protocol``'s
             (``int16``, ``float32``, ``ulaw``, ``alaw``, ``container``).
         reconnect: how hard to try to resume. A container, and audio with a WAV header, cannot be resumed.
-        max_buffer_bytes: audio kept for resuming that the server has not acknowledged.
+        on_connection: told when the connection is lost, and how the stream goes on; must return at once.
+        max_buffer_bytes: audio kept that may have to be sent again: about the last seconds, and what is not yet final.
+            Where that is more, a break of the connection may end the stream.
         max_events: events that may wait to be read; see ``Mailbox``.
         open_timeout: seconds for connecting and for ``ready``.
         ssl_context: for servers with a certificate of their own.
@@ -81,6 +93,7 @@ class StreamClient:
         dtype: str = "int16",
         channels: int = 1,
         reconnect: ReconnectPolicy | None = None,
+        on_connection: Callable[[ConnectionChange], None] | None = None,
         max_buffer_bytes: int = 8 * 2**20,
         max_events: int = 10_000,
         open_timeout: float = 10.0,
@@ -99,23 +112,21 @@ class StreamClient:
             "acks": self._resumable,
             **init,
         }
-        self._url = url
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._door = Door(url, headers, ssl_context, connect, open_timeout)
         self._policy = reconnect or ReconnectPolicy()
-        self._open_timeout = open_timeout
-        self._ssl_context = ssl_context
-        self._connect = connect
+        self._on_connection = on_connection or (lambda change: None)
         self._backlog = Backlog(SAMPLE_BYTES.get(canonical, 1) * max(channels, 1), max_buffer_bytes)
         self._mailbox = Mailbox(max_events)
         self._work = asyncio.Event()  # the backlog has something to send
         self._room = asyncio.Event()  # and little enough that the caller need not wait
         self._ready: Ready | None = None
-        self._last_seq = 0
+        self._timeline = Timeline(sample_rate)
+        self._is_gone = self._is_over = False  # the session; and all it has acknowledged is final
+        self._started_at = time.monotonic()
         self._lost_at: float | None = None  # since when there is no progress
         self._sent_audio = self._ended = False
-        self._flushes: dict[int, asyncio.Future[Flushed]] = {}
-        self._flush_id = 0
-        self._configures: deque[asyncio.Future[Configured]] = deque()
+        self._questions = Questions()
         self._error: StreamClientError | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -135,7 +146,7 @@ class StreamClient:
             decode_init(json.dumps(self._init))
         except ClientError as error:
             raise StreamClientError(error.code, error.message) from None
-        transport = await self._open({})
+        transport, self._ready = await self._door.open(self._init)
         self._task = asyncio.create_task(self._run(transport), name="stream-client")
         return self
 
@@ -167,10 +178,8 @@ class StreamClient:
 
     async def flush(self) -> Flushed:
         """Make everything sent so far final, and wait for it. Events go on meanwhile."""
-        self._flush_id += 1
-        answer: asyncio.Future[Flushed] = asyncio.get_running_loop().create_future()
-        self._flushes[self._flush_id] = answer
-        await self._put(json.dumps({"type": "flush", "id": self._flush_id}))
+        message, answer = self._questions.flush()
+        await self._put(message)
         return await answer
 
     async def configure(self, **fields: Any) -> Configured:
@@ -183,14 +192,13 @@ class StreamClient:
             message = encode_message(decode_message(json.dumps({"type": "configure", **fields})))
         except ClientError as error:
             raise StreamClientError(error.code, error.message) from None
-        answer: asyncio.Future[Configured] = asyncio.get_running_loop().create_future()
-        self._configures.append(answer)
+        answer = self._questions.configure(message)
         await self._put(message)
         return await answer
 
     async def keepalive(self) -> None:
         """Say that the caller is still there while there is no audio."""
-        await self._put('{"type":"keepalive"}')
+        await self._put('{"type":"keepalive"}', is_kept=False)
 
     async def end(self) -> None:
         """No more audio. Events go on until ``Done``."""
@@ -207,11 +215,11 @@ class StreamClient:
             raise StopAsyncIteration
         return event
 
-    async def _put(self, frame: bytes | str) -> None:
+    async def _put(self, frame: bytes | str, *, is_kept: bool = True) -> None:
         if self._error is not None:
             raise self._error
         assert self._task is not None, "the client is not open; use `async with`"
-        self._backlog.append(frame)
+        self._backlog.append(frame, is_kept=is_kept)
         self._work.set()
         while self._backlog.unsent_bytes > _FRAME_BYTES and self._error is None:
             self._room.clear()
@@ -225,7 +233,7 @@ class StreamClient:
         error: StreamClientError | None = StreamClientError(CONNECTION_LOST, "the client was closed")
         try:
             while not await self._converse(transport):
-                transport = await self._resume()
+                transport = await self._reconnect()
             error = None
         except StreamClientError as reason:
             error = reason
@@ -233,26 +241,42 @@ class StreamClient:
             self._finish(error)
 
     async def _converse(self, transport: Transport) -> bool:
-        """Write and read on one connection; True where the stream is over, False where the connection broke."""
+        """Write and read on one connection; True where the stream is over, False where it goes on on another one."""
         writer = asyncio.create_task(self._write(transport), name="stream-client-write")
         try:
             while True:
                 event = decode_event(await transport.receive())
                 if event is not None and self._handle(event):
                     return True
+        except StreamClientError as error:
+            self._survive(error)
         except TransportClosed as closed:
-            if closed.code in _FINAL_CLOSES:
-                raise StreamClientError(_FINAL_CLOSES[closed.code], str(closed)) from None
-            if not self._resumable or self._policy.give_up_sec <= 0:
-                raise StreamClientError(CONNECTION_LOST, str(closed)) from None
-            logger.warning("connection lost, resuming: %s", closed)
-            return False
+            self._survive(StreamClientError(_CLOSES.get(closed.code, CONNECTION_LOST), str(closed)))
         except ValueError:
             raise StreamClientError(ErrorCode.PROTOCOL_ERROR, "the server sent a frame that is not JSON") from None
         finally:
             writer.cancel()
             await asyncio.wait((writer,))
             await transport.close()
+        return False
+
+    def _survive(self, error: StreamClientError) -> None:
+        """Note how the stream goes on after this end of a connection.
+
+        Raises:
+            StreamClientError: it does not.
+        """
+        if not self._resumable or self._policy.give_up_sec <= 0:
+            raise error
+        match error.code:
+            case ErrorCode.SERVER_DRAINING:
+                self._is_gone = self._is_over = True
+            case ErrorCode.SESSION_REPLACED if self._door.abandoned:  # by an attempt of ours that was held up
+                self._door.abandoned -= 1
+            case code if code != CONNECTION_LOST:
+                raise error
+        logger.warning("connection lost, resuming: %s", error)
+        self._on_connection(ConnectionChange("lost", error.message))
 
     async def _write(self, transport: Transport) -> None:
         try:
@@ -272,67 +296,33 @@ class StreamClient:
         """Take in one event; True where it is the last."""
         match event:
             case Ack(received_samples=received):
-                self._backlog.forget(received)
+                self._timeline.receive_ack(received)
+                self._backlog.forget(self._timeline.needed_from)
                 self._lost_at = None
                 return False
             case Error(code=code, message=message, retry_after=retry_after):
                 raise StreamClientError(code, message, retry_after)
             case Ready():
                 return False
-        seq = getattr(event, "seq", None)
-        if seq is not None:
-            if seq <= self._last_seq:
-                return False
-            self._last_seq = seq
-            self._lost_at = None
-        match event:
-            case Flushed(id=int(number)):
-                answer = self._flushes.pop(number, None)
-                if answer is None:
-                    return False  # asked again after a reconnection, and answered twice
-                if not answer.done():
-                    answer.set_result(event)
-            case Configured() if self._configures:
-                waiting = self._configures.popleft()
-                if not waiting.done():
-                    waiting.set_result(event)
-        self._mailbox.put(event)
-        return isinstance(event, Done)
+        known = self._timeline.receive(event)
+        if known is None:
+            return False
+        self._lost_at = None
+        match known:
+            case Flushed():
+                answered = self._questions.flushed(known)
+                if answered is None:
+                    return False
+                self._backlog.settle(answered)
+            case Configured():
+                answered = self._questions.configured(known)
+                if answered is not None:
+                    self._backlog.settle(answered)
+        self._mailbox.put(known)
+        return isinstance(known, Done)
 
-    async def _open(self, resume: dict[str, Any]) -> Transport:
-        """Connect, introduce ourselves, and wait for ``ready``."""
-        try:
-            async with asyncio.timeout(self._open_timeout):
-                transport = await self._connect(self._url, self._headers, self._ssl_context)
-                try:
-                    await transport.send(json.dumps(self._init | resume))
-                    event = decode_event(await transport.receive())
-                except ValueError:
-                    event = None
-                except BaseException:
-                    await transport.close()
-                    raise
-        except TimeoutError:
-            raise StreamClientError(CONNECTION_FAILED, f"no answer from {self._url} in time") from None
-        except TransportClosed as closed:
-            raise StreamClientError(CONNECTION_FAILED, f"the server closed the connection: {closed}") from None
-        if isinstance(event, Error):
-            await transport.close()
-            raise StreamClientError(event.code, event.message, event.retry_after)
-        if not isinstance(event, Ready):
-            await transport.close()
-            raise StreamClientError(CONNECTION_FAILED, f"{self._url} does not speak this protocol")
-        self._ready = event
-        return transport
-
-    async def _resume(self) -> Transport:
-        """Connect again and take up the session where it broke."""
-        ready = self.ready
-        session = {
-            "session_id": ready.session_id,
-            "resume_token": ready.resume_token,
-            "last_seq": self._last_seq,
-        }
+    async def _reconnect(self) -> Transport:
+        """Connect again and take up the session where it broke, or a new one where it is gone."""
         # A server that breaks the connection again and again, with nothing in between, counts as one loss.
         self._lost_at = self._lost_at or time.monotonic()
         deadline = self._lost_at + self._policy.give_up_sec
@@ -344,27 +334,52 @@ class StreamClient:
                 raise StreamClientError(CONNECTION_LOST, message, reason.retry_after)
             await asyncio.sleep(wait)
             try:
-                transport = await self._open(session)
+                return await (self._restart() if self._is_gone else self._resume())
             except StreamClientError as error:
-                if error.code not in _TRANSIENT:
+                if error.code == ErrorCode.SESSION_NOT_FOUND:
+                    self._is_gone = True
+                elif error.code not in _TRANSIENT:
                     raise
                 reason = error
-                continue
-            if not self._backlog.rewind(self.ready.received_samples):
-                await transport.close()
-                raise StreamClientError(
-                    CONNECTION_LOST, "the server lacks audio that is no longer buffered; raise max_buffer_bytes"
-                )
-            return transport
         raise AssertionError("the waits have no end")
+
+    async def _resume(self) -> Transport:
+        session = {
+            "session_id": self.ready.session_id,
+            "resume_token": self.ready.resume_token,
+            "last_seq": self._timeline.last_seq,
+        }
+        transport, ready = await self._door.open(self._init | session)
+        if not ready.resumed:  # a server that knows no resuming has begun anew
+            self._is_gone = True
+        return await self._go_on(transport, ready)
+
+    async def _restart(self) -> Transport:
+        return await self._go_on(*await self._door.open(self._init | self._questions.in_force))
+
+    async def _go_on(self, transport: Transport, ready: Ready) -> Transport:
+        """Send on from where the server is; in a new session from behind the last final."""
+        if self._is_gone:
+            first = self._backlog.first_sample
+            elapsed = time.monotonic() - self._started_at
+            start = self._timeline.restart(is_over=self._is_over, first_sample=first, elapsed_sec=elapsed)
+        else:
+            self._timeline.receive_ack(ready.received_samples)
+            start = self._timeline.position(ready.received_samples)
+        if not self._backlog.rewind(start):
+            await transport.close()
+            raise StreamClientError(
+                CONNECTION_LOST, "the server lacks audio that is no longer buffered; raise max_buffer_bytes"
+            )
+        how: Literal["resumed", "restarted"] = "restarted" if self._is_gone else "resumed"
+        logger.info("%s at sample %d", how, start)
+        self._ready, self._is_gone, self._is_over = ready, False, False
+        self._on_connection(ConnectionChange(how, f"the stream goes on in session {ready.session_id}"))
+        return transport
 
     def _finish(self, error: StreamClientError | None) -> None:
         """The stream is over: let go of everyone who waits."""
         self._error = error or StreamClientError(CONNECTION_LOST, "the stream is over")
         self._room.set()
-        waiting: list[asyncio.Future[Any]] = [*self._flushes.values(), *self._configures]
-        for answer in waiting:
-            if not answer.done():
-                answer.set_exception(self._error)
-                answer.exception()  # its caller may have left; then nobody asks
+        self._questions.fail(self._error)
         self._mailbox.close(error)

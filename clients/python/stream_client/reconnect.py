@@ -1,10 +1,11 @@
-"""When to try again after a connection broke. Numbers only: it waits for nothing itself."""
+"""When to try again after a connection broke, and what is told about it. It waits for nothing itself."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,15 @@ class ReconnectPolicy:
         while True:
             yield random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
             longest = min(longest * self.factor, self.max_wait_sec)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionChange:
+    """What has become of the connection; ``message`` is for people to read.
+
+    ``lost``: it is being mended. ``resumed``: the session goes on. ``restarted``: a new session has taken over, and
+    what was open in the old one begins anew.
+    """
+
+    state: Literal["lost", "resumed", "restarted"]
+    message: str

@@ -10,6 +10,10 @@ Shapes: B rows, C frames per chunk, H hidden size.
 
 from __future__ import annotations
 
+import logging
+import time
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,9 +22,17 @@ from stream_server.engine.fastconformer.activation import ACTIVATIONS
 from stream_server.engine.fastconformer.attention import Attention, View
 from stream_server.engine.fastconformer.configuration import EncoderConfig, FastConformerConfig, PromptConfig
 from stream_server.engine.fastconformer.feature import Features, Spectrum
-from stream_server.engine.fastconformer.state import Memory, Rows, State, Update, as_words
+from stream_server.engine.fastconformer.state import Memory, Rows, State, Update
 from stream_server.engine.fastconformer.subsampling import Subsampling
 from stream_server.engine.fastconformer.transducer import Joint, Predictor, PredictorState, SearchState
+
+if TYPE_CHECKING:
+    from stream_server.engine.fastconformer.kernel.encoder import FusedEncoder
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 2.0
+"""Seconds of compiling that nobody need be told about."""
 
 
 class FeedForward(nn.Module):
@@ -99,7 +111,13 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Subsampling and layers."""
+    """Subsampling and layers.
+
+    ``fused`` does the same on a card in fewer and larger kernels; `FastConformer.prepare` puts it there. What is here
+    is the reference for it, and what runs everywhere else.
+    """
+
+    fused: FusedEncoder | None = None
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -110,21 +128,20 @@ class Encoder(nn.Module):
 
     def forward(self, spectrum: Spectrum, memory: Memory, rows: Rows, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """Frames [B, C, H], and what `Update` calls attention and convolution."""
+        if self.fused is not None:
+            return self.fused(spectrum, memory, rows, state)
         hidden = self.subsampling(spectrum)
         hidden *= self.scale
         batch, chunk, size = hidden.shape
         past = self.config.kernel - 1
         view = View.of(memory.count, rows.frames, chunk, self.config, hidden.dtype)
         windows = hidden.new_empty(len(self.layers), batch, past + chunk, size)
-        state.gather_convolution(rows, out=windows[:, :, :past])
+        state.gather_convolution(rows, memory.count, out=windows[:, :, :past])
         attention = []
         for index, layer in enumerate(self.layers):
             hidden, inputs = layer(hidden, state.gather_ring(index, rows), windows[index], view)
             attention.append(inputs)
-        row = torch.arange(batch, device=hidden.device) * (past + chunk)
-        kept = (row + rows.frames)[:, None] + torch.arange(past, device=hidden.device)
-        convolution = as_words(windows).flatten(1, 2).index_select(1, kept.view(-1)).view(windows.dtype)
-        return hidden, torch.stack(attention), convolution.view(-1, batch, past, size)
+        return hidden, torch.stack(attention), windows[:, :, past:]
 
 
 class PromptProjector(nn.Module):
@@ -173,6 +190,36 @@ class FastConformer(nn.Module):
             if isinstance(module, Attention):
                 module.prepare()
         self.initial = self.decoder.initial()
+        if self.encoder_projector.weight.device.type == "cuda":
+            self._fuse()
+
+    def _fuse(self) -> None:
+        """Have the encoder work by kernels of our own, if they can be compiled here."""
+        device, began = self.encoder_projector.weight.device, time.monotonic()
+        try:
+            with torch.cuda.device(device):
+                # Only here: Triton is not installed where there is no card.
+                from stream_server.engine.fastconformer.kernel.encoder import FusedEncoder
+
+                self.encoder.fused = FusedEncoder(self.encoder)
+                self._rehearse(device)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception:  # no compiler, another Triton, another card: slower, but it works
+            self.encoder.fused = None
+            logger.warning("the encoder runs without kernels of its own", exc_info=True)
+        took = time.monotonic() - began
+        if took > _PATIENCE:
+            logger.info("kernels of the encoder were compiled in %.0f s", took)
+
+    def _rehearse(self, device: torch.device) -> None:
+        """Encode nothing with every chunk size, so that what cannot work is known now."""
+        state = State.allocate(self.config, 1, device, self.encoder_projector.weight.dtype)
+        number, flag = (torch.zeros(1, dtype=kind, device=device) for kind in (torch.int64, torch.bool))
+        rows = Rows(number, flag, flag, flag, number, number, number)
+        for chunk in self.chunks:
+            self.encode(torch.zeros(1, self.features.chunk_samples(chunk), device=device), rows, state)
+        torch.cuda.synchronize(device)
 
     def encode(self, audio: Tensor, rows: Rows, state: State) -> tuple[Tensor, Update]:
         """One chunk for each row. Reads ``state`` and changes nothing.

@@ -30,7 +30,7 @@ from stream_server.engine.work import Audio
 LOUDEST = 100.0
 """Samples beyond it are cut: full scale is 1, and what a number overflows into would stay in the state."""
 
-_HEADER = 5  # words before the samples of a row: slot, flags, frames, samples, prompt
+_HEADER = 5  # integers of a row: slot, flags, frames, samples, prompt
 _FIRST, _RESET, _LAST = 1, 2, 4
 
 
@@ -93,12 +93,17 @@ class Program:
         self._lead = geometry.lead_samples
         device = state.attention.device
         on_card = device.type == "cuda"
-        words = _HEADER + geometry.chunk_samples(frames)
-        # Integers and samples travel together: one copy in.
-        self._input = torch.zeros(bucket, words, dtype=torch.int32, device=device)
-        self._staging = torch.zeros(bucket, words, dtype=torch.int32, pin_memory=on_card)
-        self._numbers: NDArray[np.int32] = self._staging.numpy()
-        self._samples = self._numbers.view(np.float32)[:, _HEADER:]
+        samples = geometry.chunk_samples(frames)
+        # Integers, by kind, and the samples of all rows behind them travel together: one copy in.
+        split = _HEADER * bucket
+        self._input = torch.zeros(split + bucket * samples, dtype=torch.int32, device=device)
+        self._header = self._input[:split].view(_HEADER, bucket)
+        self._audio = self._input[split:].view(torch.float32).view(bucket, samples)
+        self._staging = torch.zeros_like(self._input, device="cpu", pin_memory=on_card)
+        staging: NDArray[np.int32] = self._staging.numpy()
+        self._numbers = staging[:split].reshape(_HEADER, bucket)
+        self._samples = staging[split:].view(np.float32).reshape(bucket, samples)
+        self._silence = np.zeros(samples, np.float32)
         self._output = torch.zeros(bucket, 1 + 3 * self._iterations, dtype=torch.int32, device=device)
         self._result = torch.zeros_like(self._output, device="cpu", pin_memory=on_card)
         # What one part hands to the next stands at fixed addresses.
@@ -137,21 +142,27 @@ class Program:
 
     def _fill(self, chunks: Sequence[Chunk]) -> None:
         """Write the rows where they are copied from. Spare rows yield nothing, into the scratch slot."""
-        self._numbers[len(chunks) :, :_HEADER] = (self._state.scratch, _FIRST | _RESET, 0, 0, 0)
-        for row, chunk in enumerate(chunks):
+        used, size = len(chunks), self._samples.shape[1]
+        self._numbers[:, used:] = [[self._state.scratch], [_FIRST | _RESET], [0], [0], [0]]
+        if not chunks:
+            return
+        numbers: list[tuple[int, ...]] = []
+        parts: list[Audio] = []
+        for chunk in chunks:
             begin = self._lead if chunk.first else 0
             end = begin + len(chunk.audio)
             flags = _FIRST * chunk.first | _RESET * chunk.reset | _LAST * chunk.last
-            self._numbers[row, :_HEADER] = (chunk.slot, flags, chunk.frames, end, chunk.prompt)
-            samples = self._samples[row]
-            samples[:begin] = 0
-            samples[begin:end] = chunk.audio
-            samples[end:] = 0
-        used = self._samples[: len(chunks)]
-        np.clip(used, -LOUDEST, LOUDEST, out=used)
+            numbers.append((chunk.slot, flags, chunk.frames, end, chunk.prompt))
+            if begin:
+                parts.append(self._silence[:begin])
+            parts.append(chunk.audio)
+            if end < size:
+                parts.append(self._silence[end:])
+        self._numbers[:, :used] = np.array(numbers).T
+        np.concatenate(parts, out=self._samples[:used].reshape(-1))
 
     def _unpack(self) -> Rows:
-        slot, flags, frames, samples, prompt = self._input[:, :_HEADER].long().unbind(1)
+        slot, flags, frames, samples, prompt = self._header.long().unbind(0)
         return Rows(
             slot=slot,
             first=(flags & _FIRST) != 0,
@@ -164,7 +175,8 @@ class Program:
 
     def _encode(self) -> None:
         rows = self._unpack()
-        encoded, update = self._model.encode(self._input[:, _HEADER:].view(torch.float32), rows, self._state)
+        audio = self._audio.clamp(-LOUDEST, LOUDEST)
+        encoded, update = self._model.encode(audio, rows, self._state)
         cursor = self._model.begin(rows, self._state)
         self._model.commit(rows, update, self._state)
         self._encoded.copy_(encoded)

@@ -61,7 +61,7 @@ class Update:
 
     Attributes:
         attention: [layers, B, C, hidden], attention inputs of the chunk.
-        convolution: [layers, B, kernel - 1, hidden], inputs of the depthwise convolutions before the next chunk.
+        convolution: [layers, B, C, hidden], inputs of the depthwise convolutions.
         count, position, tail: see `Memory`; before this step the former two, after it the last.
     """
 
@@ -78,7 +78,7 @@ class State:
 
     Attributes:
         attention: [layers, S, left, hidden], a ring of attention inputs: frame n since the reset lies at n % left.
-        convolution: [layers, S, kernel - 1, hidden].
+        convolution: [layers, S, kernel - 1, hidden], a ring of inputs of the depthwise convolutions.
         count: [S] int64, frames since the reset.
         position: [S] int64, frames since the begin of the segment.
         tail: [S, tail_samples] float32.
@@ -141,10 +141,17 @@ class State:
             tail=self.tail.index_select(0, rows.slot) * going[:, None],
         )
 
-    def gather_convolution(self, rows: Rows, out: Tensor) -> None:
-        """Put the convolutions' part of all layers into ``out`` [layers, B, kernel - 1, hidden]; zeros for a reset."""
-        past = as_words(self.convolution).index_select(1, rows.slot)
-        torch.mul(past, ~rows.reset[:, None, None], out=as_words(out))
+    def gather_convolution(self, rows: Rows, count: Tensor, out: Tensor) -> None:
+        """Put the convolutions' part of all layers into ``out`` [layers, B, kernel - 1, hidden], the oldest first.
+
+        ``count`` is that of `Memory`; zeros stand for frames before the first.
+        """
+        ring = as_words(self.convolution)
+        past = ring.shape[2]
+        frame = count[:, None] - past + torch.arange(past, device=count.device)
+        place = rows.slot[:, None] * past + frame % past
+        found = ring.flatten(1, 2).index_select(1, place.view(-1)).view(ring.shape[0], -1, *ring.shape[2:])
+        torch.mul(found, (frame >= 0)[:, :, None], out=as_words(out))
 
     def gather_ring(self, layer: int, rows: Rows) -> Tensor:
         """[B, left, hidden]: the attention ring of one layer, with whatever lies in its unused places."""
@@ -158,14 +165,14 @@ class State:
 
     def commit(self, rows: Rows, update: Update) -> None:
         """Write what a step has found for the encoder's memory."""
-        frames = update.attention.shape[2]
-        left = self.attention.shape[2]
-        offset = torch.arange(frames, device=rows.slot.device)
-        slot = torch.where(offset < rows.frames[:, None], rows.slot[:, None], self.scratch)
-        place = slot * left + (update.count[:, None] + offset) % left
-        ring, fresh = (as_words(each).flatten(1, 2) for each in (self.attention, update.attention))
-        ring.index_copy_(1, place.view(-1), fresh)
-        as_words(self.convolution).index_copy_(1, rows.slot, as_words(update.convolution))
+        frame = torch.arange(update.attention.shape[2], device=rows.slot.device)
+        for ring, fresh in ((self.attention, update.attention), (self.convolution, update.convolution)):
+            length = ring.shape[2]
+            # Of frames with the same place the last one stays.
+            stays = (frame < rows.frames[:, None]) & (frame >= rows.frames[:, None] - length)
+            slot = torch.where(stays, rows.slot[:, None], self.scratch)
+            place = slot * length + (update.count[:, None] + frame) % length
+            as_words(ring).flatten(1, 2).index_copy_(1, place.view(-1), as_words(fresh).flatten(1, 2))
         self.count.index_copy_(0, rows.slot, update.count + rows.frames)
         self.position.index_copy_(0, rows.slot, update.position + rows.frames)
         self.tail.index_copy_(0, rows.slot, update.tail)

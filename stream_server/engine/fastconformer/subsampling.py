@@ -43,7 +43,7 @@ class Subsampling(nn.Module):
         self.layers = nn.ModuleList(Stage(config) for _ in range(stages - 1))
         bins = config.mel_bins
         for _ in range(stages):
-            bins = self._shorten(bins)
+            bins = self.shorten(bins)
         self.bins = bins
         self.linear = nn.Linear(config.subsampling_channels * bins, config.hidden)
 
@@ -54,7 +54,7 @@ class Subsampling(nn.Module):
         for stage in (self.conv_in, *self.layers):
             hidden = nn.functional.relu(stage(hidden), inplace=True)
             # Over the whole segment every stage sees zeros before its begin and after its end.
-            start, length, bins = (start + self.kernel - 1) // self.stride, self._shorten(length), self._shorten(bins)
+            start, length, bins = (start + self.kernel - 1) // self.stride, self.shorten(length), self.shorten(bins)
             frame = start[:, None] + torch.arange(hidden.shape[2], device=hidden.device)
             bin_ = torch.arange(hidden.shape[3], device=hidden.device)
             inside = ((frame >= 0) & (frame < length[:, None]))[:, :, None] & (bin_ < bins)
@@ -62,7 +62,7 @@ class Subsampling(nn.Module):
         frames: Tensor = self.linear(hidden[..., : self.bins].transpose(1, 2).flatten(2))
         return frames
 
-    def _shorten(self, length: _Length) -> _Length:
+    def shorten(self, length: _Length) -> _Length:
         """Length after one stage, along time and bins alike."""
         return (length + self.stride - 2) // self.stride + 1
 

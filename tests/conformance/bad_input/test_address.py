@@ -72,7 +72,7 @@ def test_an_address_that_may_be_used(way: str, client: httpx2.Client, web: Site)
     assert surface.outcome(client, surface.point(client, f"http://files.test:{web.port}/a.wav")) == "completed"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://2130706433/x", "file:///x", "s3://b/x", "", "x" * 5000])
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://2130706433/x", "file:///x", "s3://b/x", "x" * 5000])
 @pytest.mark.parametrize("way", [way for way, surface in SURFACES.items() if surface.takes_callback])
 def test_a_callback_that_leads_inside(way: str, url: str, client: httpx2.Client, web: Site) -> None:
     surface = SURFACES[way]

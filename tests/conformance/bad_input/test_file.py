@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from tests.conformance.surface import SURFACES
-from tests.support.audio import muxed
+from tests.support.audio import muxed, unknown_wav, unknown_webm
 from tests.support.clip import DAMAGED, PICTURE, clip
 
 HOURS: Final = 3600
@@ -113,6 +113,8 @@ NO_FAULT_OF_OURS: Final = {"UNSUPPORTED_FORMAT", "AUDIO_TOO_LONG", "completed"}
 UNSUPPORTED, TOO_LONG = "UNSUPPORTED_FORMAT", "AUDIO_TOO_LONG"
 LATE: Final = {
     "damaged": (lambda: DAMAGED, {UNSUPPORTED}),
+    "WebM of an unknown codec": (unknown_webm, {UNSUPPORTED}),
+    "WAV of an unknown codec": (lambda: unknown_wav(0x1234), {UNSUPPORTED}),
     "a header alone": (lambda: wav(), {UNSUPPORTED}),
     "a header of FLAC alone": (lambda: silence(1 / 60)[:42], {UNSUPPORTED}),
     "cut in the header": (lambda: clip(kind="FLAC")[:30], {UNSUPPORTED}),

@@ -62,9 +62,10 @@ def update_of(config: FastConformerConfig, state: State, rows: Rows, chunk: int,
     batch = len(rows.slot)
     value = base + 10 * torch.arange(batch)[:, None] + torch.arange(chunk)
     encoder, memory = config.encoder, state.gather(rows)
+    frames = value[None, :, :, None].expand(encoder.layers, -1, -1, encoder.hidden).float().contiguous()
     return Update(
-        attention=value[None, :, :, None].expand(encoder.layers, -1, -1, encoder.hidden).float().contiguous(),
-        convolution=torch.full((encoder.layers, batch, encoder.kernel - 1, encoder.hidden), base),
+        attention=frames,
+        convolution=-frames,
         count=memory.count,
         position=memory.position,
         tail=torch.full((batch, state.tail.shape[1]), base),
@@ -84,25 +85,42 @@ def test_frames_go_round_the_ring(hidden: int) -> None:
         assert attention[layer, 2, :, 0].tolist() == [202, 203, 300, 103, 200, 201]
         assert attention[layer, 0, :, 0].tolist() == [210, 211, 310, 311, 312, 313]
         assert torch.equal(state.gather_ring(layer, rows_of([2, 0, 2], [4] * 3)), attention[layer, [2, 0, 2]])
+    heard = torch.empty(2, 2, config.encoder.kernel - 1, hidden)
+    rows = rows_of([2, 0], [4, 4])
+    state.gather_convolution(rows, state.gather(rows).count, out=heard)
+    for layer in range(2):
+        assert heard[layer, 0, :, 0].tolist() == [-101, -102, -103, -200, -201, -202, -203, -300]
+        assert heard[layer, 1, :, 0].tolist() == [0, 0, -210, -211, -310, -311, -312, -313]
     assert not attention[:, 1].any()
     assert state.count.tolist()[:3] == [6, 0, 9]
     assert state.position.tolist()[:3] == [6, 0, 9]
     assert attention.data_ptr() == state.attention.data_ptr()
 
 
+def test_of_more_frames_than_a_ring_holds_the_last_stay() -> None:
+    config = sizes(left=20, hidden=8, layers=2)
+    state = State.allocate(config, 2, CPU, torch.float32)
+    for step, frames in enumerate(([3, 11], [14, 14])):
+        rows = rows_of([1, 0], frames, [step == 0] * 2)
+        state.commit(rows, update_of(config, state, rows, 14, 100.0 * (step + 1)))
+    heard = torch.empty(2, 2, config.encoder.kernel - 1, 8)
+    state.gather_convolution(rows, state.gather(rows).count, out=heard)
+    assert heard[0, :, :, 0].tolist() == [[-206 - n for n in range(8)], [-216 - n for n in range(8)]]
+
+
 def test_a_reset_hides_what_was_there() -> None:
     config = sizes(left=6, hidden=8, layers=2)
     state = State.allocate(config, 3, CPU, torch.float32)
     for name in state.__slots__:
-        getattr(state, name).fill_(5)
+        getattr(state, name).fill_(20)
     rows = rows_of([1, 2], [4, 4], [True, False])
     memory = state.gather(rows)
-    assert memory.count.tolist() == memory.position.tolist() == [0, 5]
-    assert memory.tail.mean(dim=1).tolist() == [0, 5]
+    assert memory.count.tolist() == memory.position.tolist() == [0, 20]
+    assert memory.tail.mean(dim=1).tolist() == [0, 20]
     convolution = torch.empty(2, 2, config.encoder.kernel - 1, 8)
-    state.gather_convolution(rows, out=convolution)
-    assert convolution.mean(dim=(0, 2, 3)).tolist() == [0, 5]
-    assert state.count.tolist() == [5, 5, 5, 5]
+    state.gather_convolution(rows, memory.count, out=convolution)
+    assert convolution.mean(dim=(0, 2, 3)).tolist() == [0, 20]
+    assert state.count.tolist() == [20, 20, 20, 20]
 
 
 def test_a_segment_may_begin_without_forgetting() -> None:

@@ -1,0 +1,177 @@
+"""One stream over several sessions: what of its audio is final, where another session goes on, and how events are
+numbered on. Plain data: it knows no sockets and no clock.
+
+A session that is resumed goes on by itself. But its server may end it because it shuts down, or be gone when the client
+comes back. Then a new session takes over, here or on another server. It begins where speech may lie that is in no
+final, and its events get the numbers and times of the stream. Speech of another channel that is heard a second time on
+the way is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stream_protocol import Event, Word
+from stream_protocol.events import (
+    Ack,
+    Configured,
+    Done,
+    EndOfTranscript,
+    Error,
+    FinalSegment,
+    Flushed,
+    Partial,
+    Ready,
+    SpeechEnd,
+    SpeechStart,
+    Warning,
+)
+from stream_protocol.transcript import join_text
+
+Numbered = SpeechStart | Partial | SpeechEnd | FinalSegment | Flushed | Configured | EndOfTranscript | Done
+
+LEAD_MS: Final = 1000
+"""Audio before the first speech of a new session, for the detector to get used to; it holds what a server puts before
+a segment."""
+DOUBT_MS: Final = 3000
+"""The newest audio that a server has: speech may have begun in it of which nothing has been said yet."""
+TAIL_MS: Final = 300
+"""What follows speech that ended in a silence, and sounds of it."""
+SAME_MS: Final = 200
+"""How differently two sessions may time the same speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    id: int  # of the stream, not of the session
+    channel: int
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The last final of a channel: where its speech ended, and from where on something else may be said."""
+
+    end_ms: int
+    free_ms: int
+
+
+class Timeline:
+    """Takes the events of every session in turn; gives them as those of one stream."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self.last_seq = 0
+        """Of the present session, for resuming it."""
+        self._base = 0  # samples of the stream before the present session
+        self._received = 0  # samples of the stream that a server has
+        self._open: dict[int, _Segment] = {}  # by their number in the session
+        self._again: set[int] = set()  # segments of the session that are final already
+        self._said: dict[int, _Said] = {}  # by channel
+        self._finals: list[tuple[int, int, str]] = []
+        self._given = 0  # the number of the last event given
+        self._before = 0  # what is added to the numbers of the present session
+        self._segments = 0
+        self._earlier_sec = 0.0
+
+    @property
+    def needed_from(self) -> int:
+        """The first sample that any session could still ask for."""
+        return max(0, min(self._restart_ms(is_over=False) * self._rate // 1000, self._received))
+
+    def position(self, received_samples: int) -> int:
+        """A count of the present session as a sample of the stream."""
+        return self._base + received_samples
+
+    def receive_ack(self, received_samples: int) -> None:
+        self._received = max(self._received, self.position(received_samples))
+
+    def restart(self, *, is_over: bool, first_sample: int, elapsed_sec: float) -> int:
+        """Begin a new session; the sample of the stream that it begins with.
+
+        ``is_over``: the server has made final all that it acknowledged. ``first_sample``: the oldest there is.
+        ``elapsed_sec``: how long the stream has lasted.
+        """
+        self._base = max(first_sample, min(self._restart_ms(is_over=is_over) * self._rate // 1000, self._received))
+        self._received = self._base
+        self._open.clear()
+        self._again.clear()
+        self.last_seq = 0
+        self._before = self._given
+        self._earlier_sec = elapsed_sec
+        return self._base
+
+    def receive(self, event: Event) -> Event | None:
+        """The event as one of the stream; None where it is known already."""
+        if isinstance(event, Ready | Ack | Warning | Error):
+            return event
+        seq = event.seq
+        if seq <= self.last_seq:
+            return None
+        self.last_seq = seq
+        numbered = self._number(event)
+        if numbered is None:
+            self._before -= 1
+            return None
+        self._given = seq + self._before
+        return replace(numbered, seq=self._given)
+
+    def _number(self, event: Numbered) -> Numbered | None:
+        shift = self._base * 1000 // self._rate
+        match event:
+            case SpeechStart(segment_id=number, offset_ms=offset, channel=channel):
+                said = self._said.get(channel)
+                if self._base and said is not None and offset + shift < said.end_ms - SAME_MS:
+                    self._again.add(number)
+                    return None
+                segment = self._open.get(number) or self._begin(number, channel, offset + shift)
+                return replace(event, segment_id=segment.id, offset_ms=segment.start_ms)
+            case Partial() | SpeechEnd() | FinalSegment():
+                if event.segment_id in self._again:
+                    return None
+                number, offset = event.segment_id, event.offset_ms
+                segment = self._open.get(number) or self._begin(number, event.channel, offset + shift)
+                moved = replace(event, segment_id=segment.id, offset_ms=offset + shift)
+                if isinstance(moved, FinalSegment):
+                    del self._open[number]
+                    moved = self._final(moved, shift)
+                return moved
+            case EndOfTranscript() if self._base:
+                return replace(event, text=join_text(text for _, _, text in sorted(self._finals)))
+            case Done() if self._base:
+                return replace(
+                    event,
+                    total_segments=len(self._finals),
+                    total_audio_duration_sec=round(event.total_audio_duration_sec + self._base / self._rate, 3),
+                    connection_duration_sec=round(event.connection_duration_sec + self._earlier_sec, 3),
+                )
+        return event
+
+    def _begin(self, number: int, channel: int, start_ms: int) -> _Segment:
+        segment = self._open[number] = _Segment(self._segments, channel, start_ms)
+        self._segments += 1
+        return segment
+
+    def _final(self, final: FinalSegment, shift: int) -> FinalSegment:
+        end = final.offset_ms + final.duration_ms
+        self._said[final.channel] = _Said(end, end + min(TAIL_MS, final.silence_duration_ms // 2))
+        self._finals.append((final.offset_ms, final.channel, final.text))
+        if not shift or final.words is None:
+            return final
+        words = (Word(word.word, word.start_ms + shift, word.end_ms + shift, word.confidence) for word in final.words)
+        return replace(final, words=tuple(words))
+
+    def _restart_ms(self, *, is_over: bool) -> int:
+        """Where another session would begin: before all speech that is in no final, behind all that is in one."""
+        received = self._received * 1000 // self._rate
+        channels = {*self._said, *(segment.channel for segment in self._open.values()), 0}
+        return min(self._restart_of(channel, received, is_over=is_over) for channel in channels)
+
+    def _restart_of(self, channel: int, received: int, *, is_over: bool) -> int:
+        free = self._said[channel].free_ms if channel in self._said else 0
+        starts = [segment.start_ms for segment in self._open.values() if segment.channel == channel]
+        if starts:
+            first = min(starts)
+            return min(first, max(first - LEAD_MS, free))
+        return max(received - (LEAD_MS if is_over else DOUBT_MS), min(free, received))

@@ -1,0 +1,141 @@
+"""One stream over several sessions: where the next one begins, and how its events are numbered on."""
+
+from __future__ import annotations
+
+from stream_client._timeline import DOUBT_MS, LEAD_MS, TAIL_MS, Timeline
+from stream_protocol import Event, Word
+from stream_protocol.events import (
+    Done,
+    EndOfTranscript,
+    FinalSegment,
+    Flushed,
+    Partial,
+    SpeechStart,
+    Warning,
+    WarningCode,
+)
+
+RATE = 16_000
+
+
+def sample(ms: int) -> int:
+    return ms * RATE // 1000
+
+
+def start(seq: int, segment: int, ms: int, channel: int = 0) -> SpeechStart:
+    return SpeechStart(seq=seq, segment_id=segment, offset_ms=ms, channel=channel)
+
+
+def partial(seq: int, segment: int, ms: int, channel: int = 0) -> Partial:
+    return Partial(
+        seq=seq,
+        segment_id=segment,
+        text="te",
+        stable_chars=0,
+        language="en",
+        offset_ms=ms,
+        duration_ms=100,
+        audio_duration_sec=0.1,
+        latency_ms=1.0,
+        channel=channel,
+    )
+
+
+def final(
+    seq: int, segment: int, begin: int, end: int, text: str = "text", *, silence: int = 800, channel: int = 0
+) -> FinalSegment:
+    return FinalSegment(
+        seq=seq,
+        segment_id=segment,
+        text=text,
+        language="en",
+        offset_ms=begin,
+        duration_ms=end - begin,
+        audio_duration_sec=1.0,
+        silence_duration_ms=silence,
+        confidence=0.9,
+        words=(Word(text, begin, end, 0.9),),
+        latency_ms=1.0,
+        channel=channel,
+    )
+
+
+def timeline(*events: Event, received_ms: int) -> Timeline:
+    made = Timeline(RATE)
+    for event in events:
+        assert made.receive(event) == event, "the first session is the stream"
+    made.receive_ack(sample(received_ms))
+    return made
+
+
+def restart(made: Timeline, *, is_over: bool = False, first: int = 0) -> int:
+    """In milliseconds."""
+    return made.restart(is_over=is_over, first_sample=first, elapsed_sec=10.0) * 1000 // RATE
+
+
+def test_what_was_seen_is_not_given_again() -> None:
+    made = timeline(start(1, 0, 500), partial(2, 0, 500), received_ms=2000)
+    assert made.receive(partial(2, 0, 500)) is None
+    assert made.last_seq == 2
+    warning = Warning(WarningCode.DRAINING, "soon")
+    assert made.receive(warning) is warning
+
+
+def test_an_open_segment_is_heard_again_with_what_comes_before_it() -> None:
+    assert restart(timeline(start(1, 0, 5000), received_ms=9000)) == 5000 - LEAD_MS
+    assert restart(timeline(start(1, 0, 500), received_ms=9000)) == 0
+
+
+def test_what_is_final_is_not_heard_again() -> None:
+    said = (start(1, 0, 1000), final(2, 0, 1000, 4000))
+    assert restart(timeline(*said, start(3, 1, 4500), received_ms=9000)) == 4000 + TAIL_MS
+    cut = (start(1, 0, 1000), final(2, 0, 1000, 4000, silence=0))
+    assert restart(timeline(*cut, start(3, 1, 4000), received_ms=9000)) == 4000, "speech that went on"
+    brief = (start(1, 0, 1000), final(2, 0, 1000, 4000, silence=200))
+    assert restart(timeline(*brief, received_ms=4200), is_over=True) == 4100, (
+        "speech may begin soon after a short pause"
+    )
+
+
+def test_in_silence_a_session_that_was_ended_well_needs_less_again_than_one_that_is_gone() -> None:
+    said = (start(1, 0, 1000), final(2, 0, 1000, 4000))
+    assert restart(timeline(*said, received_ms=20_000), is_over=True) == 20_000 - LEAD_MS
+    assert restart(timeline(*said, received_ms=20_000)) == 20_000 - DOUBT_MS
+    assert restart(timeline(*said, received_ms=4100), is_over=True) == 4100, "no more than was received is skipped"
+
+
+def test_audio_is_kept_as_long_as_a_session_could_ask_for_it() -> None:
+    made = timeline(start(1, 0, 10_000), received_ms=30_000)
+    assert made.needed_from == sample(10_000 - LEAD_MS)
+    made.receive(final(2, 0, 10_000, 29_000))
+    assert made.needed_from == sample(29_000 + TAIL_MS)
+    made.receive_ack(sample(60_000))
+    assert made.needed_from == sample(60_000 - DOUBT_MS)
+    assert restart(made, first=sample(58_000)) == 58_000, "what there is no more of cannot be sent"
+
+
+def test_numbers_times_and_the_end_go_on() -> None:
+    made = timeline(start(1, 0, 1000), final(2, 0, 1000, 4000, "one"), start(3, 1, 9000), received_ms=11_000)
+    assert restart(made) == 8000
+    assert made.last_seq == 0
+    assert made.position(sample(500)) == sample(8500)
+    assert made.receive(start(1, 0, 1010)) == start(4, 2, 9010)
+    assert made.receive(Flushed(seq=2, id=7)) == Flushed(seq=5, id=7)
+    assert made.receive(final(3, 0, 1010, 3000, "two")) == final(6, 2, 9010, 11_000, "two")
+    assert made.receive(EndOfTranscript(seq=4, text="two")) == EndOfTranscript(seq=7, text="one two")
+    done = Done(seq=5, total_segments=1, total_audio_duration_sec=4.0, connection_duration_sec=3.0)
+    assert made.receive(done) == Done(
+        seq=8, total_segments=2, total_audio_duration_sec=12.0, connection_duration_sec=13.0
+    )
+
+
+def test_another_channel_that_is_final_already_is_left_out() -> None:
+    events = (start(1, 0, 1000), start(2, 1, 3000, 1), final(3, 1, 3000, 5000, "once", channel=1))
+    made = timeline(*events, received_ms=7000)
+    assert restart(made) == 0, "channel 0 has been speaking since the first second"
+    made.restart(is_over=False, first_sample=sample(500), elapsed_sec=1.0)
+    assert made.receive(start(1, 0, 500)) == start(4, 2, 1000)
+    assert made.receive(start(2, 1, 2510, 1)) is None
+    assert made.receive(partial(3, 1, 2510, 1)) is None
+    assert made.receive(final(4, 1, 2510, 4500, "once", channel=1)) is None
+    assert made.receive(start(5, 2, 6000, 1)) == start(5, 3, 6500, 1), "numbers without a gap"
