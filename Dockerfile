@@ -28,6 +28,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /venv/bin/stream-server --version
 
 FROM python:${PYTHON}-slim
+ARG VARIANT=cpu
+# On a card the first start compiles kernels, for which Triton needs a C compiler.
+RUN [ "$VARIANT" != gpu ] || { apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*; }
 RUN groupadd --gid 10001 stream-server \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin stream-server \
     && install --directory --owner=stream-server --group=stream-server /data
@@ -36,6 +40,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/data/huggingface \
+    TRITON_CACHE_DIR=/data/triton \
     STREAM_SERVER_PORT=8000 \
     STREAM_SERVER_DATA_DIR=/data
 # Nothing but /data and /tmp is written to: the rest may be read-only, as in deploy/compose.yaml and deploy/kubernetes.yaml.

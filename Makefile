@@ -21,7 +21,7 @@ BASE := $(VENV)/base.stamp
 DEV  := $(VENV)/dev.stamp
 
 # The tests of the GPU engine run on a CPU, with the torch that constraints.txt names.
-EVERYTHING := .[dev,bench,torch,web]
+EVERYTHING := .[dev,bench,torch,web,otel]
 
 .PHONY: help install demo serve test lint audit format types docs-check bench clean
 

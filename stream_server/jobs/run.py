@@ -211,6 +211,7 @@ class JobRun:
                         silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
                         keyterms=options.keyterms,
                         longest_sec=longest,
+                        about={"job_id": job.id},
                     )
             except (StreamError, EngineLostError):
                 self.check()  # an engine that has failed is not the recording's fault

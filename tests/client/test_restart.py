@@ -12,7 +12,7 @@ import pytest
 from bench.proxy import Fault, Proxy
 from stream_client import ConnectionChange, ReconnectPolicy, StreamClient, StreamClientError, SyncStreamClient
 from stream_protocol import ErrorCode, Event, ServerError
-from stream_protocol.events import Done, EndOfTranscript, FinalSegment, SpeechStart
+from stream_protocol.events import Done, EndOfTranscript, FinalSegment, Partial
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
 from tests.support.speech import pcm, recording
@@ -35,10 +35,8 @@ async def drain(server: Running) -> None:
     await server.service.registry.drain(DRAINING, patience=0)
 
 
-async def play(
-    url: str, disturb: Callable[[], Any] | None, *, after: type[Event] = SpeechStart, **options: Any
-) -> list[Event]:
-    """Send half, wait until the server speaks of it, disturb it, send the rest."""
+async def play(url: str, disturb: Callable[[], Any] | None, *, after_sec: float = 0.0, **options: Any) -> list[Event]:
+    """Send half, wait until so much of it has been decoded, disturb the server, send the rest."""
     events: list[Event] = []
     seen = asyncio.Event()
     async with StreamClient(url, **{"reconnect": QUICK, **options}) as client:
@@ -46,7 +44,7 @@ async def play(
         async def read() -> None:
             async for event in client:
                 events.append(event)
-                if isinstance(event, after):
+                if isinstance(event, Partial) and event.audio_duration_sec >= after_sec:
                     seen.set()
 
         reading = asyncio.create_task(read())
@@ -89,7 +87,7 @@ async def test_a_session_that_is_gone_is_taken_over_by_a_new_one() -> None:
     changes: list[ConnectionChange] = []
     async with running_server(FakeRecognizer()) as server:
         whole = await play(server.ws_url, None)
-        mended = await play(server.ws_url, lambda: forget(server), on_connection=changes.append)
+        mended = await play(server.ws_url, lambda: forget(server), after_sec=3.0, on_connection=changes.append)
     assert_goes_on(mended)
     assert [change.state for change in changes] == ["lost", "restarted"]
     assert len(finals(mended)) == len(finals(whole))

@@ -338,3 +338,13 @@ def test_a_batch_is_shared_out_evenly_among_owners(waiting: list[tuple[str, floa
         assert taken[left] >= max(taken.values()) - 1
         own = sorted(each.deadline for each in finals if each.owner == left)
         assert sorted(each.deadline for each in batch if each.owner == left) == own[: taken[left]]
+
+
+def test_how_long_the_oldest_of_each_kind_has_been_due() -> None:
+    made = scheduler(
+        job("a", FINAL, 1.0), job("b", FINAL, 3.0), job("c", STEP, 9.0), job("d", STEP, 0.0, priority=BATCH)
+    )
+    assert made.overdue(4.0) == {FINAL: 3.0, PREVIEW: 0.0, STEP: 0.0, PARTIAL: 0.0}
+    assert made.overdue(10.0)[STEP] == 1.0, "work on files may wait"
+    made.schedule(10.0)
+    assert made.overdue(10.0)[FINAL] == 0.0, "what is being run waits no more"

@@ -6,6 +6,7 @@ of the clock that can be.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from stream_protocol.errors import ServerError, StreamError
+from stream_server import auth
 from stream_server.auth import Caller, KeyRing, Limits, Scope
 from stream_server.jobs import process as process_module
 from stream_server.jobs.database import open_database, writing
@@ -85,26 +87,32 @@ async def test_jobs_before_and_after_are_done(jump: float, clock: Clock, tmp_pat
 
 
 @jumps
-async def test_a_revoked_key_works_no_longer_than_it_should(jump: float, clock: Clock, database: sa.Engine) -> None:
-    now = 1000.0
+async def test_a_revoked_key_works_no_longer_than_it_should(
+    jump: float, clock: Clock, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "FRESH_SEC", 0.1)
     store = KeyStore(database, SECRET)
-    ring = KeyRing([], secret=SECRET, database=database, timer=lambda: now)
+    ring = KeyRing([], secret=SECRET, database=database, clock=lambda: time.time())
     stored, key = store.create("desk", scopes=(Scope.LIVE,), now=time.time())
     await ring.authenticate(key)
     store.revoke(stored.id, time.time())
     clock.ahead = jump
-    now += 6
+    await asyncio.sleep(0.3)
     with pytest.raises(StreamError):
         await ring.authenticate(key)
 
 
 @jumps
 async def test_a_database_that_was_away_is_asked_again_in_time(
-    jump: float, clock: Clock, database: sa.Engine, caplog: pytest.LogCaptureFixture
+    jump: float,
+    clock: Clock,
+    database: sa.Engine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 1000.0
+    monkeypatch.setattr(auth, "DATABASE_REST", 0.1)
     store = KeyStore(database, SECRET)
-    ring = KeyRing([], secret=SECRET, database=database, timer=lambda: now)
+    ring = KeyRing([], secret=SECRET, database=database, clock=lambda: time.time())
     _, key = store.create("desk", scopes=(Scope.LIVE,), now=time.time())
     with database.begin() as connection:
         connection.execute(sa.text("ALTER TABLE api_keys RENAME TO elsewhere"))
@@ -113,7 +121,7 @@ async def test_a_database_that_was_away_is_asked_again_in_time(
     with database.begin() as connection:
         connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO api_keys"))
     clock.ahead = jump
-    now += 2
+    await asyncio.sleep(0.3)
     assert (await ring.authenticate(key)).name == "desk"
 
 

@@ -357,8 +357,10 @@ def protocols(server: Running) -> list[Any]:
 async def test_fragments_without_end_and_content_take_no_memory(server: Running, bystander: Bystander) -> None:
     async with websocket(server.port) as connection:
         await connection.send(Frame(TEXT, INIT), Frame(TEXT, b"", fin=False))
+        await connection.until("ready")
         for _ in range(50):
-            await connection.send(Frame(CONT, b"", fin=False).encode() * 2000)
+            await connection.send(Frame(CONT, b"", fin=False).encode() * 2000, Frame(PING))
+            assert (await connection.frame()).opcode == PONG, "all of it has been read"
             assert max(len(one.frames) for one in protocols(server)) <= 1
         await connection.send(Frame(CONT, b'{"type":"flush","id":7}'))
         assert (await connection.until("flushed"))["id"] == 7

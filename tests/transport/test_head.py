@@ -198,8 +198,11 @@ async def test_an_answer_that_is_not_read(server: Running, monkeypatch: pytest.M
         reader, writer = await asyncio.open_connection(sock=narrow, limit=1)
         connection = Wire(reader, writer)
         await connection.send(*[request(first="GET /openapi.json HTTP/1.1")] * 200)
+        open_ones = server.server.server_state.connections
         async with asyncio.timeout(PATIENCE):
-            while server.server.server_state.connections:
+            while not any(one.transport.get_write_buffer_size() for one in open_ones):
+                await asyncio.sleep(0.01)
+            while open_ones:
                 await asyncio.sleep(0.05)
         writer.transport.abort()
     await is_fine(server)

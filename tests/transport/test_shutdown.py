@@ -6,17 +6,24 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import sys
+import time
 import urllib.request
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 
+from stream_server.engine.moonshine.asset import find_recording
+from stream_server.jobs.database import DATABASE_NAME
 from tests.support.caller import Caller, call
-from tests.support.speech import pcm, recording
+from tests.support.process import ServerProcess
+from tests.support.speech import cut_wav, pcm, recording
 
 INIT = {"dtype": "int16"}
 SPEECH = pcm(recording("beckett.wav")[: 3 * 16_000])
@@ -140,16 +147,42 @@ async def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-async def test_a_second_sigterm_waits_for_no_worker_that_hangs(tmp_path: Path) -> None:
-    async with child(tmp_path, job_worker="process") as (process, _):
-        worker = psutil.Process(process.pid).children()[0]
-        worker.suspend()
+def test_a_second_sigterm_waits_for_no_worker_that_hangs(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    while not (children := server.children()):
+        time.sleep(0.05)
+    worker = psutil.Process(children[0])
+    worker.suspend()
+    try:
+        os.kill(server.pid, signal.SIGTERM)
+        time.sleep(0.2)
+        assert server.stop() == 1, "not 0, as when the worker has been waited for"
+    finally:
+        worker.kill()
+
+
+def test_a_job_in_hand_is_handed_back(tmp_path: Path) -> None:
+    """The worker says goodbye, so that the next one need not wait until it is missed."""
+    server = ServerProcess(tmp_path)
+    with httpx2.Client(base_url=server.url, trust_env=False, timeout=START) as client:
+        audio = cut_wav(find_recording("two_cities.wav"), 40.0, times=6)
+        job = client.post("/v1/transcriptions", files={"file": ("speech.wav", audio)}).json()["id"]
+
+        def wait_for(*states: str) -> dict[str, Any]:
+            deadline = time.monotonic() + 2 * START
+            while (status := client.get(f"/v1/transcriptions/{job}").json())["status"] not in states:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            return dict(status)
+
+        wait_for("processing")
+        assert server.stop() == 0
+        with closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as database:
+            assert database.execute("SELECT count(*) FROM processes").fetchone() == (0,)
         try:
-            process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.2)
-            process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(START):
-                await process.wait()
-            assert process.returncode == 1, "not 0, as when the worker has been waited for"
+            server.restart()
+            done = wait_for("completed", "failed")
         finally:
-            worker.kill()
+            server.stop()
+    assert done["status"] == "completed"
+    assert done["text"].lower().count("best of times") == 6

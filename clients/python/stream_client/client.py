@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from stream_client._backlog import Backlog
 from stream_client._handshake import Door
 from stream_client._mailbox import Mailbox
+from stream_client._mending import Mending, error_of
 from stream_client._question import Questions
 from stream_client._timeline import Timeline
 from stream_client._transport import Connector, Transport, TransportClosed, connect_websocket
-from stream_client.error import CONNECTION_FAILED, CONNECTION_LOST, StreamClientError
+from stream_client.error import CONNECTION_LOST, StreamClientError
 from stream_client.reconnect import ConnectionChange, ReconnectPolicy
 from stream_protocol import (
-    ERROR_TABLE,
     ClientError,
     ErrorCode,
     Event,
@@ -37,16 +35,6 @@ from stream_protocol import (
 from stream_protocol.audio_format import DTYPES, SAMPLE_BYTES
 from stream_protocol.events import Ack, Configured, Done, Error, Flushed, Ready
 
-logger = logging.getLogger(__name__)
-
-# Refusals that a later attempt may not meet any more.
-_TRANSIENT: Final = (CONNECTION_FAILED, ErrorCode.CAPACITY_FULL, ErrorCode.SERVER_DRAINING, ErrorCode.RATE_LIMITED)
-# Close codes that say the same as an error event would have said.
-_CLOSES: Final[dict[int, str]] = {
-    rule.close_code: code
-    for code, rule in ERROR_TABLE.items()
-    if code not in _TRANSIENT or code == ErrorCode.SERVER_DRAINING
-}
 _FRAME_BYTES: Final = 32 * 1024  # longer audio is cut to this, below any server's limit
 
 
@@ -102,39 +90,42 @@ class StreamClient:
         **init: Any,
     ) -> None:
         canonical = DTYPES.get(dtype.strip().lower(), "container")
-        self._resumable = canonical != "container"
+        is_resumable = canonical != "container"
         self._init = {
             "type": "init",
             "language": language,
             "sample_rate": sample_rate,
             "dtype": dtype,
             "channels": channels,
-            "acks": self._resumable,
+            "acks": is_resumable,
             **init,
         }
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._door = Door(url, headers, ssl_context, connect, open_timeout)
-        self._policy = reconnect or ReconnectPolicy()
-        self._on_connection = on_connection or (lambda change: None)
         self._backlog = Backlog(SAMPLE_BYTES.get(canonical, 1) * max(channels, 1), max_buffer_bytes)
         self._mailbox = Mailbox(max_events)
         self._work = asyncio.Event()  # the backlog has something to send
         self._room = asyncio.Event()  # and little enough that the caller need not wait
-        self._ready: Ready | None = None
         self._timeline = Timeline(sample_rate)
-        self._is_gone = self._is_over = False  # the session; and all it has acknowledged is final
-        self._started_at = time.monotonic()
-        self._lost_at: float | None = None  # since when there is no progress
-        self._sent_audio = self._ended = False
         self._questions = Questions()
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._mending = Mending(
+            Door(url, headers, ssl_context, connect, open_timeout),
+            reconnect or ReconnectPolicy(),
+            self._init,
+            self._backlog,
+            self._timeline,
+            self._questions,
+            on_connection,
+            is_resumable=is_resumable,
+        )
+        self._sent_audio = self._ended = False
         self._error: StreamClientError | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> Ready:
         """What the server answered: session, model, and the settings in force."""
-        assert self._ready is not None, "the client is not open; use `async with`"
-        return self._ready
+        assert self._mending.ready is not None, "the client is not open; use `async with`"
+        return self._mending.ready
 
     async def __aenter__(self) -> Self:
         """Connect, and wait for ``ready``.
@@ -146,7 +137,7 @@ class StreamClient:
             decode_init(json.dumps(self._init))
         except ClientError as error:
             raise StreamClientError(error.code, error.message) from None
-        transport, self._ready = await self._door.open(self._init)
+        transport = await self._mending.begin()
         self._task = asyncio.create_task(self._run(transport), name="stream-client")
         return self
 
@@ -172,7 +163,7 @@ class StreamClient:
         assert not self._ended, "send() after end()"
         if not self._sent_audio and audio:
             self._sent_audio = True
-            self._resumable = self._resumable and not audio.startswith((b"RIFF", b"RF64"))
+            self._mending.is_resumable &= not audio.startswith((b"RIFF", b"RF64"))
         for start in range(0, len(audio), _FRAME_BYTES):
             await self._put(bytes(audio[start : start + _FRAME_BYTES]))
 
@@ -227,13 +218,12 @@ class StreamClient:
         if self._error is not None:
             raise self._error
 
-    # The connection: one task for its whole life, and one more for writing to each transport.
-
+    # One task for the connection's whole life, and one more for writing to each transport.
     async def _run(self, transport: Transport) -> None:
         error: StreamClientError | None = StreamClientError(CONNECTION_LOST, "the client was closed")
         try:
             while not await self._converse(transport):
-                transport = await self._reconnect()
+                transport = await self._mending.reconnect()
             error = None
         except StreamClientError as reason:
             error = reason
@@ -249,9 +239,9 @@ class StreamClient:
                 if event is not None and self._handle(event):
                     return True
         except StreamClientError as error:
-            self._survive(error)
+            self._mending.survive(error)
         except TransportClosed as closed:
-            self._survive(StreamClientError(_CLOSES.get(closed.code, CONNECTION_LOST), str(closed)))
+            self._mending.survive(error_of(closed))
         except ValueError:
             raise StreamClientError(ErrorCode.PROTOCOL_ERROR, "the server sent a frame that is not JSON") from None
         finally:
@@ -259,24 +249,6 @@ class StreamClient:
             await asyncio.wait((writer,))
             await transport.close()
         return False
-
-    def _survive(self, error: StreamClientError) -> None:
-        """Note how the stream goes on after this end of a connection.
-
-        Raises:
-            StreamClientError: it does not.
-        """
-        if not self._resumable or self._policy.give_up_sec <= 0:
-            raise error
-        match error.code:
-            case ErrorCode.SERVER_DRAINING:
-                self._is_gone = self._is_over = True
-            case ErrorCode.SESSION_REPLACED if self._door.abandoned:  # by an attempt of ours that was held up
-                self._door.abandoned -= 1
-            case code if code != CONNECTION_LOST:
-                raise error
-        logger.warning("connection lost, resuming: %s", error)
-        self._on_connection(ConnectionChange("lost", error.message))
 
     async def _write(self, transport: Transport) -> None:
         try:
@@ -298,7 +270,7 @@ class StreamClient:
             case Ack(received_samples=received):
                 self._timeline.receive_ack(received)
                 self._backlog.forget(self._timeline.needed_from)
-                self._lost_at = None
+                self._mending.progress()
                 return False
             case Error(code=code, message=message, retry_after=retry_after):
                 raise StreamClientError(code, message, retry_after)
@@ -307,7 +279,7 @@ class StreamClient:
         known = self._timeline.receive(event)
         if known is None:
             return False
-        self._lost_at = None
+        self._mending.progress()
         match known:
             case Flushed():
                 answered = self._questions.flushed(known)
@@ -320,62 +292,6 @@ class StreamClient:
                     self._backlog.settle(answered)
         self._mailbox.put(known)
         return isinstance(known, Done)
-
-    async def _reconnect(self) -> Transport:
-        """Connect again and take up the session where it broke, or a new one where it is gone."""
-        # A server that breaks the connection again and again, with nothing in between, counts as one loss.
-        self._lost_at = self._lost_at or time.monotonic()
-        deadline = self._lost_at + self._policy.give_up_sec
-        reason = StreamClientError(CONNECTION_LOST, "the connection breaks again and again")
-        for wait in self._policy.waits():
-            wait = max(wait, reason.retry_after or 0.0)
-            if time.monotonic() + wait >= deadline:
-                message = f"gave up after {self._policy.give_up_sec:g} s: {reason.message}"
-                raise StreamClientError(CONNECTION_LOST, message, reason.retry_after)
-            await asyncio.sleep(wait)
-            try:
-                return await (self._restart() if self._is_gone else self._resume())
-            except StreamClientError as error:
-                if error.code == ErrorCode.SESSION_NOT_FOUND:
-                    self._is_gone = True
-                elif error.code not in _TRANSIENT:
-                    raise
-                reason = error
-        raise AssertionError("the waits have no end")
-
-    async def _resume(self) -> Transport:
-        session = {
-            "session_id": self.ready.session_id,
-            "resume_token": self.ready.resume_token,
-            "last_seq": self._timeline.last_seq,
-        }
-        transport, ready = await self._door.open(self._init | session)
-        if not ready.resumed:  # a server that knows no resuming has begun anew
-            self._is_gone = True
-        return await self._go_on(transport, ready)
-
-    async def _restart(self) -> Transport:
-        return await self._go_on(*await self._door.open(self._init | self._questions.in_force))
-
-    async def _go_on(self, transport: Transport, ready: Ready) -> Transport:
-        """Send on from where the server is; in a new session from behind the last final."""
-        if self._is_gone:
-            first = self._backlog.first_sample
-            elapsed = time.monotonic() - self._started_at
-            start = self._timeline.restart(is_over=self._is_over, first_sample=first, elapsed_sec=elapsed)
-        else:
-            self._timeline.receive_ack(ready.received_samples)
-            start = self._timeline.position(ready.received_samples)
-        if not self._backlog.rewind(start):
-            await transport.close()
-            raise StreamClientError(
-                CONNECTION_LOST, "the server lacks audio that is no longer buffered; raise max_buffer_bytes"
-            )
-        how: Literal["resumed", "restarted"] = "restarted" if self._is_gone else "resumed"
-        logger.info("%s at sample %d", how, start)
-        self._ready, self._is_gone, self._is_over = ready, False, False
-        self._on_connection(ConnectionChange(how, f"the stream goes on in session {ready.session_id}"))
-        return transport
 
     def _finish(self, error: StreamClientError | None) -> None:
         """The stream is over: let go of everyone who waits."""
