@@ -68,8 +68,8 @@ from stream_server.transport.service import Service
 logger = logging.getLogger(__name__)
 
 TURN_SEC = 0.0005
-"""How long a thread may keep others waiting. With Python's 5 ms the finals of 500 live streams on a card took 2.8 s (p95)
-in place of 1.1."""
+"""How long a thread may keep others waiting. With Python's 5 ms the finals of 500 live streams on a card took 2.8 s
+(p95) in place of 1.1."""
 
 THREADS = 32
 """For what blocks the event loop otherwise: questions to the database, files, rendering."""

@@ -1,4 +1,5 @@
-"""The certificate that the server shows, read before anything is served, so that what is wrong with it is said in words.
+"""The certificate that the server shows, read before anything is served, so that what is wrong with it is said in
+words.
 
 It knows files and TLS, and nothing of who connects.
 """
