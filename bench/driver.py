@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from bench.speech import Speech
-from stream_server.engine.engine import Engine, EngineSettings, EngineStream
+from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.fastconformer.program import Chunk, Emission
 from stream_server.engine.fastconformer.recognizer import FastConformerRecognizer
 from stream_server.engine.fastconformer.runner import Runner
 from stream_server.engine.recognizer import Kind, RecognizerInfo, Stream, Task
 from stream_server.engine.slots import Slot, SlotPool
+from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import (
     SAMPLE_RATE,
     AppendAudio,

@@ -22,8 +22,9 @@ from stream_server.audio.file import AudioFile, probe, read_audio
 from stream_server.audio.resample import SAMPLE_RATE
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.audio.vad import VadModel, VadSettings, load_vad
-from stream_server.engine.engine import NOTHING, Engine, EngineStream
+from stream_server.engine.engine import NOTHING, Engine
 from stream_server.engine.registry import load_recognizer
+from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import (
     EngineFullError,
     Failure,

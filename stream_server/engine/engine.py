@@ -24,12 +24,12 @@ from stream_server.engine.recognizer import (
     Kind,
     Recognizer,
     RecognizerInfo,
-    Stream,
     Task,
 )
 from stream_server.engine.scheduler import Job, Scheduler
 from stream_server.engine.slots import Slot, SlotPool
 from stream_server.engine.statistics import EngineStatistics
+from stream_server.engine.stream import Deliver, EngineStream
 from stream_server.engine.watchdog import Watchdog
 from stream_server.engine.work import (
     SAMPLE_RATE,
@@ -47,8 +47,6 @@ from stream_server.engine.work import (
 )
 
 logger = logging.getLogger(__name__)
-
-Deliver = Callable[[Outcome], None]
 
 NOTHING: Mapping[str, str] = {}
 
@@ -70,45 +68,6 @@ class EngineSettings:
     max_streams: int = 256
     max_backlog_sec: float = 60.0
     step_timeout: float = 60.0
-
-
-class EngineStream:
-    """A caller's handle. Made by `Engine.open`; submit commands from one thread at a time, then close it."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        slot: Slot,
-        planner: Planner,
-        state: Stream,
-        deliver: Deliver,
-        about: Mapping[str, str],
-    ) -> None:
-        self._engine = engine
-        self.slot = slot
-        self.planner = planner
-        self.state = state
-        self.deliver = deliver
-        self.about = about
-        self.shown: Hypothesis | None = None  # the last one that was delivered
-
-    def submit(self, commands: Sequence[Command]) -> None:
-        """Hand over commands, in order."""
-        self._engine.submit(self, commands)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether so much audio waits for its finals or chunks that the sender should pause."""
-        return self._engine.is_behind(self)
-
-    @property
-    def backlog(self) -> float:
-        """How much audio waits for its finals or chunks; 1 is as much as may wait."""
-        return self._engine.backlog(self)
-
-    def close(self) -> None:
-        """Forget the stream; what is still queued is dropped. Idempotent."""
-        self._engine.close_stream(self)
 
 
 class Engine:

@@ -22,7 +22,8 @@ from stream_protocol.codec import decode_audio, decode_message, encode_event
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.events import Error, Event, Warning
 from stream_protocol.messages import Frame
-from stream_server.engine.engine import Engine, EngineStream
+from stream_server.engine.engine import Engine
+from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import SAMPLE_RATE, EngineFullError, EngineLostError, Outcome
 from stream_server.log import context_of
 from stream_server.metrics.live import LIVE, LiveMetrics

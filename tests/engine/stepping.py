@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stream_server.engine.engine import Engine, EngineSettings, EngineStream
+from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.recognizer import Recognizer
+from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import (
     SAMPLE_RATE,
     AppendAudio,

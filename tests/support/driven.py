@@ -15,8 +15,9 @@ from stream_protocol.messages import Init
 from stream_server.audio.segmenter import SegmenterSettings
 from stream_server.audio.vad import VadModel, VadSettings, VadState, load_vad
 from stream_server.channel import Detection
-from stream_server.engine.engine import Engine, EngineSettings, EngineStream
+from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.engine.recognizer import Recognizer
+from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import Outcome
 from stream_server.negotiation import negotiate
 from stream_server.session import Session, State
