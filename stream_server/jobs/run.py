@@ -127,9 +127,7 @@ class JobRun:
             logger.info("job cancelled or taken over")
             return
         level = logging.ERROR if failure.reason is Reason.INTERNAL else logging.INFO
-        logger.log(
-            level, "job failed: %s", failure.message, exc_info=error if level == logging.ERROR else None
-        )
+        logger.log(level, "job failed: %s", failure.message, exc_info=error if level == logging.ERROR else None)
 
     def _do(self, job: Job, queue: str) -> tuple[JobResult, Failure | None] | None:
         """The result, and why something is missing from it; None where the job goes on out of another queue."""
