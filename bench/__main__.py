@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.progress import ProgressDisplay
     from bench.suite import measure
     from stream_server.audio.error import UnsupportedAudio
-    from stream_server.capacity import LoadError
     from stream_server.child import ChildError
     from stream_server.engine.moonshine.asset import AssetError
+    from stream_server.ramp import LoadError
     from stream_server.terminal import say, say_error
 
     try:

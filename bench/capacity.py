@@ -15,7 +15,7 @@ from typing import Any, Final
 from bench.load import Load, run_load
 from bench.report import Check, figure, print_table
 from bench.server import Server
-from stream_server.capacity import LIMIT_MS
+from stream_server.ramp import LIMIT_MS
 
 STREAMS: Final = (8, 16, 24, 32, 40, 50, 60, 80, 100)
 BEYOND: Final = 60

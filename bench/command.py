@@ -18,9 +18,9 @@ from bench.progress import ProgressDisplay
 from bench.submission import SubmissionError
 from stream_client import StreamClientError
 from stream_server.audio.error import UnsupportedAudio
-from stream_server.capacity import LoadError
 from stream_server.child import ChildError
 from stream_server.engine.moonshine.asset import AssetError
+from stream_server.ramp import LoadError
 from stream_server.terminal import say_error
 
 FAILURES: Final = (

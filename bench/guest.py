@@ -18,7 +18,7 @@ import httpx2
 
 from bench.corpus import SAMPLE_RATE
 from bench.proxy import Proxy
-from stream_client import ReconnectPolicy, StreamClient, StreamClientError
+from stream_client import CONNECTION_FAILED, ReconnectPolicy, StreamClient, StreamClientError
 from stream_protocol import ErrorCode
 from stream_protocol.events import Done, FinalSegment
 
@@ -26,6 +26,7 @@ FRAME_SEC: Final = 0.1
 CUT_SEC: Final = 12.0
 ANSWER_SEC: Final = 120.0
 PAUSE_SEC: Final = 5.0
+CUT: Final = "sessions cut"
 _FULL: Final = (ErrorCode.CAPACITY_FULL, ErrorCode.RATE_LIMITED)
 
 
@@ -58,7 +59,7 @@ async def speak_over_a_bad_network(
         cutting = asyncio.create_task(cut())
         try:
             while not stopping.is_set():
-                await _session(network.ws_url, takes[turn % len(takes)], "sessions cut", book)
+                await _session(network.ws_url, takes[turn % len(takes)], CUT, book)
                 turn += 1
         finally:
             cutting.cancel()
@@ -88,13 +89,14 @@ async def transcribe(http_url: str, recording: Path, stopping: asyncio.Event, bo
 
 
 async def _session(url: str, audio: bytes, kind: str, book: Book) -> None:
-    finals, is_done = 0, False
+    finals, is_done, is_connected = 0, False, False
     try:
         async with StreamClient(
             url,
             reconnect=ReconnectPolicy(first_wait_sec=0.05),
             on_connection=lambda change: book.counts.update([change.state]),
         ) as client:
+            is_connected = True
             sender = asyncio.create_task(_send(client, audio))
             try:
                 async for event in client:
@@ -108,6 +110,8 @@ async def _session(url: str, audio: bytes, kind: str, book: Book) -> None:
         if error.code in _FULL:
             book.counts["refused"] += 1
             await asyncio.sleep(error.retry_after or PAUSE_SEC)
+        elif error.code == CONNECTION_FAILED and kind == CUT and not is_connected:
+            book.counts["first connects cut"] += 1  # whoever has no session yet is told, and tries again himself
         else:
             book.problems.append(f"{kind}: {error}")
             await asyncio.sleep(PAUSE_SEC)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.server import Server, machine_cpu_seconds
-from stream_server.capacity import measure
+from stream_server.ramp import measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from bench.load import Load
-from stream_server.capacity import LIMIT_MS
+from stream_server.ramp import LIMIT_MS
 
 
 def draw(loads: Sequence[Load], title: str, path: Path) -> None:

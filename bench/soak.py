@@ -184,7 +184,7 @@ async def measure(
         Check("descriptors more after than before", after.descriptors - before.descriptors, GROWTH),
         Check("threads more after than before", after.threads - before.threads, GROWTH),
         Check("sessions, connections, streams and requests left", held_after, 0),
-        Check("good sessions that were cut and finished", book.counts["sessions cut"], 1, at_least=True),
+        Check("good sessions that were cut and finished", book.counts[guest.CUT], 1, at_least=True),
     ]
     _print(samples, before, after)
     counts = {**book.counts, **attacks}

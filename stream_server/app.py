@@ -37,6 +37,7 @@ from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
 from stream_server.job_system import open_job_system
 from stream_server.jobs.database import DATABASE_NAME, open_database, read_secret
+from stream_server.jobs.worker import places
 from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
 from stream_server.quota import Quota
@@ -62,7 +63,7 @@ from stream_server.transport.head import MAX_HEAD_BYTES, HttpProtocol
 from stream_server.transport.origin import OriginGuard
 from stream_server.transport.protocol import StreamProtocol
 from stream_server.transport.registry import Registry
-from stream_server.transport.request import RequestLayer, count_error, surface_of
+from stream_server.transport.request import RequestLayer, count_error, surface_of, surfaces_of
 from stream_server.transport.service import Service
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,12 @@ THREADS = 32
 LAST_SEC = 3.0
 """Seconds for closing what is open after a second signal."""
 
+FAILED: Final = 1
+"""Exit status of a server that did not end well: no service manager takes that for what was wanted."""
+
+LOST_SEC = 30.0
+"""Seconds for closing what is open once the engine is lost: a worker may take two thirds of it to leave its jobs."""
+
 SIGNAL_INTERVAL = 0.1
 """Seconds between two looks, during a drain, at whether a second signal has come."""
 
@@ -87,6 +94,8 @@ EXPOSED_HEADERS: Final = (
 """What pages of other origins may read of an answer, beside its body."""
 
 ROUTES: Final = (http, websocket, token, model, openai, shunyalabs, audiotext, lesan, lightning, luxasr, upload)
+JOB_ROUTES: Final = (openai, audiotext, lesan, lightning, luxasr)
+"""Those that make jobs."""
 
 
 def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
@@ -97,11 +106,12 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             here, before anything is served.
     """
     static_keys = configured_keys(settings)
-    database = open_database(settings) if _needs_database(settings) else None
+    is_inline = _works_inline(settings, recognizer)
+    of_worker = sum(places(settings).values()) if is_inline else 0
+    database = open_database(settings, places=of_worker) if _needs_database(settings) else None
     secret = read_secret(settings) if database is not None else secrets.token_bytes(32)
     keys = KeyRing(static_keys, secret=secret, database=database, limits=limits_of(settings))
     detectors = _load_detectors(settings)
-    is_inline = _works_inline(settings, recognizer)
     recognizer = recognizer or load_recognizer(settings.model, settings.recognizer)
 
     @asynccontextmanager
@@ -122,7 +132,11 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         )
         running = {name: Detector(model, loop) for name, model in detectors.items()}
         segmenter = settings.segmenter_for(engine.info)
-        metrics = Metrics(engine)
+        metrics = Metrics(
+            engine,
+            surfaces_of(route for each in ROUTES for route in each.router.routes),
+            [each.SURFACE for each in JOB_ROUTES],
+        )
         registry = Registry(
             engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop, metrics=metrics.live
         )
@@ -197,20 +211,29 @@ async def drain(app: FastAPI) -> None:
     if service is None:
         return
     service.limit.is_draining = True
+    # What a lost engine has not heard it never will: who is still here is told so now.
+    patience = 0.0 if service.engine.lost is not None else service.settings.drain_timeout
+    sessions = service.limit.taken
+    logger.info("draining: %d session%s, at most %g s", sessions, "" if sessions == 1 else "s", patience)
     error = ServerError(
         ErrorCode.SERVER_DRAINING,
         "the server is shutting down; connect again",
         retry_after=service.settings.retry_after,
     )
-    late = await service.registry.drain(error, patience=service.settings.drain_timeout)
+    late = await service.registry.drain(error, patience=patience)
     if late:
-        logger.warning("%d sessions were not finished within %g s", late, service.settings.drain_timeout)
+        logger.warning("%d sessions were not finished within %g s", late, patience)
+
+
+class ListenError(Exception):
+    """The address of the settings cannot be listened on; the message says why."""
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which finishes what was heard before it closes sockets.
 
-    ``owns_process``: nothing else runs beside it, so that it may tell the garbage collector what to leave alone.
+    ``owns_process``: nothing else runs beside it, so that it may tell the garbage collector what to leave alone, and
+    end the process when its engine is lost: whoever looks after it starts another one, and need not know why.
     """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
@@ -218,18 +241,38 @@ class Server(uvicorn.Server):
         self.app = app
         self.owns_process = False
 
+    def run(self, sockets: list[socket] | None = None) -> None:
+        super().run(sockets)
+        service: Service | None = getattr(self.app.state, "service", None)
+        if self.owns_process and service is not None and service.engine.lost is not None:
+            # Past Python's own end, and the driver's: both would wait for the thread that hangs.
+            logging.shutdown()
+            os._exit(FAILED)
+
+    async def on_tick(self, counter: int) -> bool:
+        lost = self.app.state.service.engine.lost
+        if self.owns_process and lost is not None and not self.should_exit:
+            logger.critical("the server ends, with status %d, to be started anew: the engine failed: %s", FAILED, lost)
+            self.should_exit = True
+            _end_within(LOST_SEC)
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends the server well, with exit status 0; a second one, of whatever kind, ends it now."""
         if self.should_exit and self.owns_process:
             # Our worker goes with us, and what it had in hand is taken over: nothing is worth waiting for longer.
-            timer = threading.Timer(LAST_SEC, os._exit, (1,))
-            timer.daemon = True
-            timer.start()
+            _end_within(LAST_SEC)
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as leaving:  # uvicorn has logged why, and wants to leave without a word to the caller
+            if isinstance(reason := leaving.__context__, OSError):
+                why = os.strerror(reason.errno) if reason.errno and reason.errno > 0 else reason.strerror
+                raise ListenError(f"cannot listen on {self.config.host}:{self.config.port}: {why}") from None
+            raise
         if self.started:
             if self.owns_process:
                 # What is there now stays. Looking through it again and again stopped everything for 0.1 s at a time
@@ -247,9 +290,20 @@ class Server(uvicorn.Server):
         while not (self.force_exit or draining.done()):
             await asyncio.wait((draining,), timeout=SIGNAL_INTERVAL)
         draining.cancel()
+        (ended,) = await asyncio.gather(draining, return_exceptions=True)
+        if isinstance(ended, Exception):
+            logger.error("the drain failed: sessions end without their finals", exc_info=ended)
         await super().shutdown(sockets)
         if self.force_exit:  # uvicorn leaves it out, and then complains that it never came
             await self.lifespan.shutdown()
+        logger.info("stopped")
+
+
+def _end_within(seconds: float) -> None:
+    """The process ends then at the latest, whatever hangs."""
+    timer = threading.Timer(seconds, os._exit, (FAILED,))
+    timer.daemon = True
+    timer.start()
 
 
 def create_server(settings: Settings, recognizer: Recognizer | None = None) -> Server:

@@ -27,8 +27,8 @@ from stream_server.terminal import err, explain, out, print_rows, say, say_error
 if TYPE_CHECKING:
     from stream_client import LatencySummary
     from stream_protocol import Transcript
-    from stream_server.capacity import Step
     from stream_server.listen import Source
+    from stream_server.ramp import Step
     from stream_server.settings import Settings
 
 LOCAL_URL: Final = "ws://127.0.0.1:8000/ws"
@@ -350,8 +350,8 @@ async def _bench(
     served: tuple[str, ...],
     as_json: bool,
 ) -> list[Step]:
-    from stream_server.capacity import counts, heading, measure
     from stream_server.child import running_server
+    from stream_server.ramp import counts, heading, measure
     from stream_server.recording import write_wav
 
     steps: list[Step] = []

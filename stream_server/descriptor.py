@@ -22,10 +22,9 @@ _OPEN: Final = "/dev/fd"
 
 
 class DescriptorWatch:
-    """Looks at the descriptors of this process. ``shortages``: how often they began to run out."""
+    """Looks at the descriptors of this process."""
 
     def __init__(self) -> None:
-        self.shortages = 0
         self._is_short = False
 
     async def run(self) -> None:
@@ -42,7 +41,6 @@ class DescriptorWatch:
             share = 1.0
         if not self._is_short and share >= FULL:
             self._is_short = True
-            self.shortages += 1
             logger.error(
                 "file descriptors run out, and connections are dropped: raise the limit (ulimit -n, now %d)", most
             )

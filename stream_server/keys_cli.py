@@ -73,7 +73,7 @@ def create(
 
     if not 0 < len(name.strip()) <= 200:
         raise typer.BadParameter("a name has 1 to 200 characters", param_hint="NAME")
-    with _desk(data_dir) as desk:
+    with _desk(data_dir, create=True) as desk:
         stored, key = desk.store.create(
             name.strip(),
             scopes=dict.fromkeys(scope or (KeyScope.live, KeyScope.transcribe)),
@@ -95,9 +95,19 @@ def create(
 @app.command("list")
 def list_keys(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """List the keys, and what they have used today (UTC). Limits that are not shown are the server's."""
-    from stream_server.auth import STATIC_NAME
+    from stream_server.auth import STATIC_NAME, configured_keys
+    from stream_server.jobs.database import database_url, has_database
     from stream_server.quota import day_of
+    from stream_server.settings import Settings
 
+    settings = Settings.load(data_dir=data_dir)
+    if not has_database(settings):
+        in_settings = len(configured_keys(settings))
+        beside = f", beside the {in_settings} of the settings" if in_settings else ""
+        say(f"there are no keys{beside}: there is no database at {database_url(settings).database}")
+        if as_json:
+            print_rows([], as_json=True)
+        return
     with _desk(data_dir) as desk:
         used = {day.key: day for day in desk.store.usage(day=day_of(time.time()))}
         stored = desk.store.all()
@@ -152,17 +162,18 @@ def show_webhook_secret(
 
 
 @contextmanager
-def _desk(data_dir: Path | None) -> Iterator[_Desk]:
+def _desk(data_dir: Path | None, *, create: bool = False) -> Iterator[_Desk]:
+    """``create``: make the database where there is none, which is an error otherwise."""
     from stream_server.auth import configured_keys, static_id
     from stream_server.jobs.database import database_url, open_database, read_secret
     from stream_server.keys import KeyStore
     from stream_server.settings import Settings
 
     settings = Settings.load(data_dir=data_dir)
-    secret = read_secret(settings)
-    static = {static_id(secret, key): f"{key[: len(key) // 8]}…" for key in configured_keys(settings)}
-    database = open_database(settings)
+    database = open_database(settings, create=create)  # first: without one, no secret is made either
     try:
+        secret = read_secret(settings)
+        static = {static_id(secret, key): f"{key[: len(key) // 8]}…" for key in configured_keys(settings)}
         place = database_url(settings).render_as_string(hide_password=True)
         yield _Desk(KeyStore(database, secret), secret, static, place)
     finally:

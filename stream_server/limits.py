@@ -21,6 +21,9 @@ USUAL_SESSION: Final = 300.0
 RECOVERY_PACE: Final = 2.0
 """Callers a second who may come back when the server only has to catch up."""
 
+KEY_MEMORY: Final = 600.0
+"""Seconds for which room is kept for another key that has asked for a session, and has none."""
+
 TURNOVER_MEMORY: Final = 300.0
 REFUSAL_MEMORY: Final = 10.0
 """Seconds after which a departure, or a refusal, has lost two thirds of its weight."""
@@ -49,7 +52,7 @@ class SessionLimit:
         self.is_draining = False
         self._most_per_key = most_per_key
         self._by_key: Counter[str] = Counter()
-        self._known: set[str] = set()  # keys that have asked for a session: no more than there are keys
+        self._asked: dict[str, float] = {}  # when the last two keys asked for a session, the later one last
         self._retry_after = retry_after
         self._filled = filled
         self._clock = clock
@@ -67,7 +70,15 @@ class SessionLimit:
                 ErrorCode.SERVER_DRAINING, "the server is shutting down; connect again", retry_after=self._retry_after
             )
         if self.taken >= self.most:
-            raise self.full(f"all {self.most} sessions are in use")
+            raise self.full(f"no session is free: {self.taken} of {self.most} are in use")
+        self.check_streams(streams)
+
+    def check_streams(self, streams: int) -> None:
+        """Whether the device can do with so many more streams, of whichever session.
+
+        Raises:
+            ServerError: ``CAPACITY_FULL``, with when to try again.
+        """
         filled = self._filled(streams) if self._filled is not None else 0.0
         if math.isinf(filled):
             raise self.full("the server has to catch up with what it heard", pace=RECOVERY_PACE)
@@ -103,7 +114,7 @@ class SessionLimit:
             ClientError: ``RATE_LIMITED``, when the key has as many sessions as it may.
         """
         if key is not None:
-            self._known.add(key)
+            self._remember(key)
         self.check(streams)
         if key is not None:
             if 0 < self._most_per_key <= self._by_key[key]:
@@ -127,10 +138,15 @@ class SessionLimit:
             if not self._by_key[key]:
                 del self._by_key[key]
 
+    def _remember(self, key: str) -> None:
+        now = self._clock()
+        lately = [(other, at) for other, at in self._asked.items() if other != key and now - at < KEY_MEMORY]
+        self._asked = dict([*lately[-1:], (key, now)])
+
     def _has_its_share(self, key: str, streams: int) -> bool:
         """Whether the rest is not for this key. The last places are for those who have few, so that a key which would
         take everything leaves another one room to begin; a key that is alone may have all."""
-        if len(self._known) < 2:
+        if len(self._by_key.keys() | self._asked.keys()) < 2:
             return False
         filled = (self.taken + 1) / self.most
         if self._filled is not None:

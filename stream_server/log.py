@@ -7,13 +7,17 @@ session or the job at work: who begins one names it with `log_context`, and no m
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 import structlog
+
+_POINTER: Final = re.compile(r"\s*\(Background on this error at: \S+\)")
+"""What SQLAlchemy puts behind its messages: a page about the library, on a line of its own."""
 
 
 def configure_logging(level: str, format: Literal["text", "json"]) -> None:
@@ -27,6 +31,7 @@ def configure_logging(level: str, format: Literal["text", "json"]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _one_line,
     ]
     last: list[structlog.types.Processor]
     if format == "json":
@@ -62,6 +67,14 @@ def context_of(**ids: str | int) -> Context:
     context = copy_context()
     context.run(structlog.contextvars.bind_contextvars, **ids)
     return context
+
+
+def _one_line(_: Any, __: str, record: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Messages of libraries may have several lines, and a record is one."""
+    for name, value in record.items():
+        if type(value) is str:
+            record[name] = " ".join(_POINTER.sub("", value).splitlines())
+    return record
 
 
 def _serialize(record: Any, **_: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -108,6 +109,10 @@ def address_of(url: str) -> str:
     """
     given = urlsplit(url if "://" in url else f"http://{url}")
     schemes = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+    try:
+        given.port  # noqa: B018  # reading it is the check
+    except ValueError:
+        raise ReadingError(f"there is no such port: {url!r}; they go from 1 to 65535") from None
     if given.scheme not in schemes or not given.hostname:
         raise ReadingError(f"{url!r} is not the address of a server; it looks like http://127.0.0.1:8000")
     return f"{schemes[given.scheme]}://{given.netloc}/metrics"
@@ -131,7 +136,13 @@ def read_sample(address: str) -> Sample:
         raise ReadingError(f"{address} answers HTTP {error.code}") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise ReadingError(f"{address} cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
+        hint = ""
+        if address.startswith("http:") and isinstance(error, HTTPException | ConnectionResetError):
+            hint = "; if it speaks TLS, ask for https://"
+        elif isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLCertVerificationError):
+            hint = "; if it speaks no TLS, ask for http://"
+        text = getattr(reason, "strerror", None) or reason
+        raise ReadingError(f"{address} cannot be reached: {text}{hint}") from None
     except ValueError as error:  # not text, or not this format
         raise ReadingError(f"{address} has no metrics: {error}") from None
     if f"{PREFIX}build_info" not in values:

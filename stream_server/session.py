@@ -176,6 +176,11 @@ class Session:
         return [(index, item) for index, lane in self._lanes.items() for item in lane.channel.take_detections()]
 
     @property
+    def channels(self) -> int:
+        """Channels there are: those of the init, or of a header that says more."""
+        return max(self.config.audio.channels, len(self._lanes))
+
+    @property
     def received_samples(self) -> int:
         """Samples per channel received so far, at the caller's rate."""
         return self._front.received_samples

@@ -59,7 +59,10 @@ def _origin(value: str) -> str:
 
 def _network(value: str) -> str:
     if value != "*":
-        ip_network(value)
+        try:
+            ip_network(value)
+        except ValueError:
+            raise ValueError("an address or a network is written 10.0.0.7 or 10.0.0.0/8; * stands for all") from None
     return value
 
 
@@ -224,10 +227,12 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
+            name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
                 raise SettingsError(f"unknown setting {name} ({PREFIX}{name.upper()})") from None
-            raise SettingsError(f"setting {name}: {first['msg'].lower()}, got {first['input']!r}") from None
+            own = first.get("ctx", {}).get("error")  # what a check of ours has said; else it is pydantic's wording
+            text = own or first["msg"].replace("Input should be", "it has to be").partition(", unable to parse")[0]
+            raise SettingsError(f"setting {name}: {text}, got {first['input']!r}") from None
 
     def environment(self) -> dict[str, str]:
         """These settings as variables, for a process that shall have the same."""

@@ -201,7 +201,7 @@ class _Run:
                 self._open(command.segment_id)
             if not isinstance(command, PauseSegment):  # nobody waits for the final so much that it is made in advance
                 self._current.submit([command])
-        while self._current.is_behind or not self._results.empty():
+        while self._current.backlog > 1 or not self._results.empty():
             self._receive()
         self._look_at_events()
 

@@ -21,7 +21,7 @@ from stream_server.engine.registry import load_recognizer
 from stream_server.jobs.database import open_database
 from stream_server.jobs.process import Heartbeat, new_process_id
 from stream_server.jobs.queue import WorkQueue
-from stream_server.jobs.worker import Worker
+from stream_server.jobs.worker import Worker, places
 from stream_server.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
         with suppress(OSError):  # it leads one already
             os.setpgid(0, 0)
         threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
-    database = open_database(settings)
+    database = open_database(settings, places=sum(places(settings).values()), create=False)
     process = new_process_id()
     heart = Heartbeat(database, process, works=True)  # at the usual priority: a worker that gets no time is not dead
     give_way()

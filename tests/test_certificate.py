@@ -3,68 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
+import re
 import socket
 import ssl
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import pytest
 import soundfile
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from stream_client import StreamClient, StreamClientError
 from stream_protocol.events import FinalSegment
 from stream_server.certificate import CertificateError, tls_context
 from tests.protocol.sound import synthesize
+from tests.support.certificate import Pair, make_pair
 from tests.support.fake import FakeRecognizer
 from tests.support.process import free_port
 from tests.support.running import Running, running_server
 from tests.support.speech import pcm
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A certificate for this machine, signed by itself, and its key."""
-
-    certificate: Path
-    key: Path
-
-
-def make_pair(folder: Path, name: str = "server") -> Pair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-    pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pair.key.write_bytes(_key(key, serialization.NoEncryption()))
-    (folder / f"{name}-locked.key").write_bytes(_key(key, serialization.BestAvailableEncryption(b"secret")))
-    return pair
-
-
-def _key(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +108,23 @@ def test_a_key_in_the_file_of_its_certificate(pair: Pair, tmp_path: Path) -> Non
     both = tmp_path / "both.pem"
     both.write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
     assert tls_context(both, None) is not None
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        (-9, -1, "has expired"),
+        (1, 60, "is not valid yet"),
+        (-1, 2.5, r"expires in 2\.[45] days"),
+        (-1, 60, None),
+    ],
+)
+def test_the_time_of_a_certificate(
+    begins: float, ends: float, said: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = make_pair(tmp_path, begins=begins, ends=ends)
+    assert tls_context(pair.certificate, pair.key) is not None
+    assert [bool(said and re.search(said, record.message)) for record in caplog.records] == ([True] if said else [])
 
 
 WRONG: dict[str, tuple[str | None, str | None, str]] = {

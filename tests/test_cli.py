@@ -25,8 +25,8 @@ from rich.console import Console
 
 from stream_protocol import Segment, Transcript
 from stream_server import __version__, terminal
-from stream_server.capacity import Step, counts, heading
 from stream_server.cli import main
+from stream_server.ramp import Step, counts, heading
 from stream_server.recording import find_demo, read_pcm, write_wav
 from tests.client.scripted import ScriptedServer
 from tests.client.test_transport import listening

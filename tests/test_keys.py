@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from stream_server.cli import main
-from stream_server.jobs.database import read_secret
+from stream_server.jobs.database import open_database, read_secret
 from stream_server.keys import DayUsage, KeyStore, digest_of
 from stream_server.quota import day_of, record_usage
 from stream_server.settings import Settings
@@ -162,7 +162,10 @@ def test_revoke(run: Run) -> None:
     assert run("webhook-secret", first)[0] == 1
 
 
-def test_keys_of_the_settings_are_listed_and_not_revoked_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_the_settings_are_listed_and_not_revoked_here(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_database(settings).dispose()  # as the server does
     monkeypatch.setenv("STREAM_SERVER_API_KEYS", "a-long-key-of-the-settings")
     (row,) = listed(run)
     assert row["id"].startswith("static:")
@@ -201,3 +204,30 @@ def test_a_database_that_cannot_be_opened(run: Run, monkeypatch: pytest.MonkeyPa
     assert status == 1
     assert "cannot open the database" in err
     assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("command", [("list",), ("usage",), ("revoke", "key_1"), ("webhook-secret",)])
+def test_only_create_makes_a_database(
+    command: tuple[str, ...], settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is missing may have been moved away; an empty one in its place would be taken for it."""
+    folder = settings.data_dir / "new"
+    monkeypatch.setenv("STREAM_SERVER_DATA_DIR", str(folder))
+    status, out, err = run(*command)
+    assert (status, out) == (0 if command == ("list",) else 1, "")
+    assert "there are no keys" in err or "there is no database" in err
+    assert str(folder) in err
+    assert not folder.exists()
+    if command == ("list",):
+        assert listed(run) == []
+    assert run("create", "desk")[0] == 0
+    assert [row["name"] for row in listed(run)] == ["desk"]
+
+
+def test_keys_of_the_settings_are_not_denied_where_there_is_no_database(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_SERVER_API_KEYS", '["sk-one"]')
+    _, _, err = run("list")
+    assert "beside the 1 of the settings" in err
+    assert list(settings.data_dir.iterdir()) == []

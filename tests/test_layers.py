@@ -97,7 +97,7 @@ LAYERS = (
     Layer(RULES, (PROTOCOL,), pure=True),
     Layer((SETTINGS,), (AUDIO, ENGINE), ("pydantic",)),
     Layer((METRICS,), (PROTOCOL, ENGINE, METRICS), ("prometheus_client",)),
-    Layer((f"{METRICS}.job",), (f"{JOBS}.tally",), ("prometheus_client",)),
+    Layer((f"{METRICS}.job",), (METRICS, f"{JOBS}.tally"), ("prometheus_client",)),
     Layer((TOKEN,)),
     Layer((NETWORK,), (NETWORK,), ("httpcore2", "httpx2")),
     Layer(KEYS, (PROTOCOL, TOKEN, SETTINGS, *KEYS, *JOB_TABLES, f"{JOBS}.error"), ("limits", "sqlalchemy")),
@@ -272,7 +272,7 @@ def test_the_environment_is_read_in_few_places() -> None:
     assert readers <= {
         "stream_server/settings.py",
         "stream_server/child.py",
-        "stream_server/capacity.py",
+        "stream_server/ramp.py",
         "stream_server/worker_process.py",
         "clients/python/stream_client/load.py",
     }

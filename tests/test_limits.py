@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_protocol.errors import ErrorCode, ServerError, StreamError
-from stream_server.limits import SessionLimit
+from stream_server.limits import KEY_MEMORY, SessionLimit
 
 
 def refused(limit: SessionLimit, key: str | None = None) -> StreamError:
@@ -185,3 +185,19 @@ def test_no_key_below_its_share_is_refused_while_there_is_room(moves: list[tuple
             sharing = len({*held, key})
             assert len(held) == room or held.count(key) >= (len(held) + 1) / max(2, sharing)
     assert made.limit.taken == len(held) <= room
+
+
+def test_a_key_that_has_long_gone_keeps_nothing_from_another() -> None:
+    made = Device(80)
+    admitted(made.limit, "b", 1)
+    made.limit.release("b")
+    assert admitted(made.limit, "a", 100) == 70, "it may come back soon"
+    made.now += KEY_MEMORY
+    assert admitted(made.limit, "a", 100) == 10
+
+
+def test_a_key_whose_session_lasts_is_not_forgotten() -> None:
+    made = Device(80)
+    admitted(made.limit, "b", 1)
+    made.now += KEY_MEMORY
+    assert admitted(made.limit, "a", 100) == 69

@@ -194,7 +194,7 @@ async def over_sockets(server: ServerProcess, gathered: Gathered) -> None:
         handshake(f"Authorization: Bearer {WRONG_KEY}"),
         handshake(key, "Transfer-Encoding: chunked"),
         handshake(key, f"X-Long: {'x' * 20_000}"),
-        handshake(key, f"Origin: https://{MARK}.example"),
+        handshake(key, f"Origin: https://user:{URL_PASSWORD}@page.example/{SIGNATURE}"),
         handshake(first=f"GET /ws?token={TOKEN} HTTP/1.1"),
         handshake(first=f"GET /nowhere?token={token} HTTP/1.1"),
         handshake(key) + Frame(7, KEY.encode()).encode(),
@@ -286,3 +286,14 @@ def test_settings_do_not_show_secrets() -> None:
 )
 def test_addresses_in_messages_of_others(message: str, left: str) -> None:
     assert _unsigned(message) == left
+
+
+@pytest.mark.parametrize(("secret", "warned"), [("hunter2", True), ("a sentence that nobody guesses", False)])
+def test_a_secret_that_can_be_guessed_is_worth_a_warning(
+    secret: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_secret(Settings.load({}, secret=secret)) == secret.encode()
+    assert [record.message.startswith("STREAM_SERVER_SECRET has 7 characters") for record in caplog.records] == (
+        [True] if warned else []
+    )
+    assert secret not in caplog.text

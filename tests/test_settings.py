@@ -32,7 +32,9 @@ def test_the_environment_and_what_wins_over_it() -> None:
         ("STREAM_SERVER_PORT", "70000", "setting port"),
         ("STREAM_SERVER_VAD", "ears", "setting vad"),
         ("STREAM_SERVER_MAX_SESSIONS", "0", "setting max_sessions"),
-        ("STREAM_SERVER_INIT_TIMEOUT", "-1", "setting init_timeout"),
+        ("STREAM_SERVER_INIT_TIMEOUT", "-1", "setting init_timeout: it has to be greater than 0, got '-1'"),
+        ("STREAM_SERVER_ALLOWED_ORIGINS", "a.example", "setting allowed_origins: an origin is written https://"),
+        ("STREAM_SERVER_TRUSTED_PROXIES", "::1,10.0.0.0/99", "setting trusted_proxies: an address or a network"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str, words: str) -> None:

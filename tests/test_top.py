@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from stream_server.reading import ReadingError, Sample, Span, address_of, read_s
 from stream_server.top import picture, view_of, watch
 from tests.protocol.sound import synthesize
 from tests.support.caller import call
+from tests.support.certificate import make_pair
 from tests.support.fake import FakeRecognizer
 from tests.support.process import free_port
 from tests.support.running import running_server
@@ -76,6 +78,50 @@ def test_any_address_of_the_server_will_do(given: str) -> None:
 def test_other_addresses_are_refused(given: str) -> None:
     with pytest.raises(ReadingError, match="is not the address of a server"):
         address_of(given)
+
+
+def test_a_port_that_cannot_be_is_no_riddle() -> None:
+    with pytest.raises(ReadingError, match=r"no such port: 'http://127\.0\.0\.1:99999'"):
+        address_of("http://127.0.0.1:99999")
+
+
+async def test_the_wrong_scheme_gets_a_hint(tmp_path: Path) -> None:
+    async with running_server(FakeRecognizer()) as server:
+        plain = address_of(f"https://127.0.0.1:{server.port}")
+        with pytest.raises(ReadingError, match="if it speaks no TLS, ask for http://"):
+            await asyncio.to_thread(read_sample, plain)
+    pair = make_pair(tmp_path)
+    async with running_server(FakeRecognizer(), tls_certificate=pair.certificate, tls_key=pair.key) as server:
+        with pytest.raises(ReadingError, match="if it speaks TLS, ask for https://"):
+            await asyncio.to_thread(read_sample, address_of(f"http://127.0.0.1:{server.port}"))
+
+
+def test_counts_are_those_since_the_first_look() -> None:
+    code = ("code", "TIMEOUT")
+    looks = [sample(at, errors_total={code: at}, jobs_finished_total=at) for at in (1.0, 3.0, 4.0)]
+    view = view_of(Span(looks[1], looks[2]), looks[0])
+    assert (view.errors, view.jobs_finished) == ({"TIMEOUT": 3}, 3)
+    assert (view.interval_sec, view.watched_sec) == (1.0, 3.0)
+
+
+async def test_without_an_estimate_nothing_is_said_to_be_needed() -> None:
+    async with running_server(FakeRecognizer(), admission="fixed") as server:
+        seen = await asyncio.to_thread(read_sample, address_of(server.http_url))
+    view = view_of(Span(seen, seen))
+    assert (view.needed, view.capacity_streams) == (None, None)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_terminal_is_too_narrow_for_the_values(width: int) -> None:
+    now = sample(1, sessions=123.0, sessions_limit=456.0, http_requests_total={("status", "503"): 7.0})
+    screen = Console(file=io.StringIO(), width=width, height=60)
+    screen.print(picture(view_of(Span(sample(), now)), "http://host:8000/metrics", width))
+    assert isinstance(screen.file, io.StringIO)
+    said = screen.file.getvalue()
+    assert "…" not in said
+    assert re.sub(r"\s", "", said).count("456") >= 1
+    assert "503" not in said
+    assert "7 in" in said
 
 
 def test_what_is_no_server_of_ours_is_said() -> None:
@@ -162,7 +208,7 @@ def test_in_a_terminal_a_server_may_go_and_come_back(monkeypatch: pytest.MonkeyP
         watch("host", 0.001, screen, once=False, as_json=False)
     assert isinstance(screen.file, io.StringIO)
     said = screen.file.getvalue()
-    assert said.index("cannot be reached") < said.index("7 of 0")
+    assert said.index("cannot be reached; trying again every 0.001 s") < said.index("7 of 0")
     assert said.rstrip().endswith("\x1b[?25h\x1b[?1049l"), "the terminal is as it was"
 
 

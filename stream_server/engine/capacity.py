@@ -61,14 +61,14 @@ class Occupancy:
 
     ``streams``: of live callers. ``speaking``: how many of them speak, as a mean over the last seconds. ``cost``:
     seconds of the device for a second of speech; None while nothing is known. ``utilization``: share of the device
-    that they need. ``late_sec``: how late what they must have was taken, the worst of the last seconds.
+    that they need; None likewise. ``late_sec``: how late what they must have was taken, the worst of the last seconds.
     ``most_streams``: how many that speak without a pause there may be; None while nothing is known.
     """
 
     streams: int
     speaking: float
     cost: float | None
-    utilization: float
+    utilization: float | None
     late_sec: float
     most_streams: int | None
 
@@ -152,7 +152,8 @@ class Capacity:
         """Everything that is known, for people to look at."""
         cost = self.cost
         most = None if not cost else max(FREE_STREAMS, math.floor(TARGET / cost))
-        return Occupancy(self._streams, self._speaking, cost, self._need(0), self._late_now(now), most)
+        needed = None if cost is None else self._need(0)
+        return Occupancy(self._streams, self._speaking, cost, needed, self._late_now(now), most)
 
     def _need(self, more: int) -> float:
         return (self.cost or 0.0) * max(self._speaking + more, IDLE_SHARE * (self._streams + more))

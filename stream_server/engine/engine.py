@@ -218,19 +218,12 @@ class Engine:
                     self._scheduler.add(job, now)
             self._condition.notify()
 
-    def is_behind(self, stream: EngineStream) -> bool:
-        with self._condition:
-            return self._is_behind(stream)
-
     def backlog(self, stream: EngineStream) -> float:
         with self._condition:
             return self._backlog(stream)
 
     def _backlog(self, stream: EngineStream) -> float:
         return stream.planner.backlog / (self._settings.max_backlog_sec * SAMPLE_RATE)
-
-    def _is_behind(self, stream: EngineStream) -> bool:
-        return self._backlog(stream) > 1
 
     def close_stream(self, stream: EngineStream) -> None:
         with self._condition:
@@ -280,13 +273,12 @@ class Engine:
         """The device has failed: tell everybody, and take nobody any more."""
         named = [" ".join(stream.about.values()) for stream in self._step_streams[:MOST_NAMED]]
         logger.critical(
-            "the engine failed, and every stream with it; restart the server: %s",
+            "the engine failed, and every stream with it: %s",
             reason,
             extra=about | {"streams": self.streams, "step_of": named},
         )
         with self._condition:
             self._lost = self._lost or reason
-            self.statistics.lost = 1
             deliveries = [stream.deliver for stream in self._streams.values()]
             self._streams.clear()
         self._deliver((deliver, Lost(reason)) for deliver in deliveries)
@@ -372,7 +364,7 @@ class Engine:
                     self.statistics.stale += 1
                     continue
                 # Who is behind waits for any sign that he may go on.
-                if job.kind is Kind.FINAL or outcome is not stream.shown or self._is_behind(stream):
+                if job.kind is Kind.FINAL or outcome is not stream.shown or self._backlog(stream) > 1:
                     deliveries.append((stream.deliver, self._outcome(stream, job, outcome)))
                 stream.shown = outcome if isinstance(outcome, Hypothesis) and job.kind is not Kind.FINAL else None
                 if isinstance(outcome, Hypothesis):

@@ -16,8 +16,7 @@ class EngineStatistics:
     """Counters since the start; read by the metrics, written by the engine's threads, each by one at a time.
 
     ``retried``: batches that failed and were taken apart. ``failed``: decodes that failed even alone. ``garbage``: of
-    these, those whose result could not be believed. ``hung``: steps that did not end. ``lost``: 1 when the device or
-    its thread is lost, for whatever reason.
+    these, those whose result could not be believed. ``hung``: steps that did not end.
     """
 
     steps: int = 0
@@ -29,6 +28,5 @@ class EngineStatistics:
     garbage: int = 0
     stale: int = 0
     hung: int = 0
-    lost: int = 0
     step_seconds: Distribution = field(default_factory=lambda: Distribution(STEP_SECONDS))
     batch_sizes: Distribution = field(default_factory=lambda: Distribution(BATCH_SIZES))

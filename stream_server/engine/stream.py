@@ -41,13 +41,8 @@ class EngineStream:
         self._engine.submit(self, commands)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether so much audio waits for its finals or chunks that the sender should pause."""
-        return self._engine.is_behind(self)
-
-    @property
     def backlog(self) -> float:
-        """How much audio waits for its finals or chunks; 1 is as much as may wait."""
+        """How much audio waits for its finals or chunks; above 1 the sender should pause."""
         return self._engine.backlog(self)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -17,6 +18,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from stream_server.jobs.table import SCHEMA_VERSION, jobs, metadata, schema
 from stream_server.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 DATABASE_NAME: Final = "stream-server.db"
 """In the data folder."""
 
@@ -25,6 +28,12 @@ LOCK_PATIENCE_SEC: Final = 15.0
 
 POSTGRES_PATIENCE: Final = {"connect_timeout": 10, "tcp_user_timeout": 15_000}
 """In seconds and milliseconds: a server that does not answer is known as gone, and asked again."""
+
+DATABASE_AWAY: Final = (sa.exc.OperationalError, sa.exc.TimeoutError)
+"""The database cannot be used now, or all of its connections are: what is asked of it may be asked again."""
+
+SHORT_SECRET: Final = 16
+"""A secret of fewer characters is worth a warning: it can be tried."""
 
 POOL_SIZE: Final = 8
 WORK_POOL_SIZE: Final = 20
@@ -61,29 +70,52 @@ def database_url(settings: Settings) -> sa.URL:
     raise DatabaseError(f"database_url names {url.get_backend_name()}; only sqlite and postgresql are supported")
 
 
-def open_database(settings: Settings) -> sa.Engine:
-    """An engine for the database, its tables made where they are missing.
+def has_database(settings: Settings) -> bool:
+    """Whether there is a file of SQLite, if only an empty one. PostgreSQL is taken to be there: it says so itself.
 
     Raises:
-        DatabaseError: it cannot be reached, or it was made by another version.
+        DatabaseError: as `database_url`.
     """
     url = database_url(settings)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+
+
+def open_database(settings: Settings, *, places: int = 0, create: bool = True) -> sa.Engine:
+    """An engine for the database, its tables made where they are missing.
+
+    ``places``: of a worker in this process, each of which may want a connection beside those for everybody else.
+    ``create``: make SQLite's file where there is none. Only who is there first may: to anybody else a file that is
+    missing was moved away, and an empty one in its place would be taken for it.
+
+    Raises:
+        DatabaseError: it cannot be reached, is not there, or was made by another version.
+    """
+    url = database_url(settings)
+    more = max(POOL_SIZE, places)
+    is_file = url.get_backend_name() == "sqlite"
     try:
-        if url.get_backend_name() == "sqlite":
+        if is_file:
             assert url.database is not None
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = _open_sqlite(url)
+            if create:
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                Path(url.database).touch()
+            elif not has_database(settings):
+                raise DatabaseError(f"there is no database at {url.database}; `stream-server serve` makes one")
+            engine = _open_sqlite(url, pool_size=POOL_SIZE, max_overflow=more)
         else:
             engine = sa.create_engine(
                 url,
                 pool_size=POOL_SIZE,
-                max_overflow=POOL_SIZE,
+                max_overflow=more,
                 pool_pre_ping=True,
                 hide_parameters=True,  # what a statement failed on is not for the log
                 connect_args=POSTGRES_PATIENCE,
             )
+        if is_file and not create and not sa.inspect(engine).has_table(schema.name):
+            raise DatabaseError(f"{url.database} holds none of our tables; `stream-server serve` makes them")
         _migrate(engine)
-        _migrate_dbos(url)
+        if create or not is_file:  # DBOS opens the file by itself, and would make one
+            _migrate_dbos(url)
     except (sa.exc.SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise DatabaseError(f"cannot open the database {url.render_as_string(hide_password=True)}: {cause}") from error
@@ -117,6 +149,12 @@ def read_secret(settings: Settings) -> bytes:
         DatabaseError: the file can be neither read nor made.
     """
     if given := settings.secret.get_secret_value():
+        if len(given) < SHORT_SECRET:
+            logger.warning(
+                "STREAM_SERVER_SECRET has %d characters: whoever guesses it can make keys and addresses; "
+                "take a longer one (openssl rand -base64 32)",
+                len(given),
+            )
         return given.encode()
     path = settings.data_dir / "secret"
     try:
@@ -136,10 +174,8 @@ def read_secret(settings: Settings) -> bytes:
         raise DatabaseError(f"cannot keep a secret in {path}: {error.strerror}; set STREAM_SERVER_SECRET") from error
 
 
-def _open_sqlite(url: sa.URL) -> sa.Engine:
-    assert url.database
-    Path(url.database).touch()
-    engine = _sqlite_engine(url, isolation_level=None)  # transactions begin where we say so
+def _open_sqlite(url: sa.URL, **pool: int) -> sa.Engine:
+    engine = _sqlite_engine(url, isolation_level=None, **pool)  # transactions begin where we say so
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

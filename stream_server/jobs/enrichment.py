@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-import sqlalchemy as sa
-
+from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Failure, Job, Progress
 from stream_server.jobs.ledger import JobLedger, SupersededError
@@ -39,7 +38,7 @@ class Enrichment:
 
         Raises:
             SupersededError: the job is cancelled, deleted, or in other hands.
-            sqlalchemy.exc.OperationalError: the database is away. Call it again: what was made is kept.
+            Exception: one of `DATABASE_AWAY`: the database is away. Call it again: what was made is kept.
         """
         reports = Reports(self._ledger, job, self._check)
         failures: list[Failure] = []
@@ -87,7 +86,7 @@ class Enrichment:
 
     def _judge(self, job: Job, error: Exception, what: str) -> Failure:
         """Why something could not be made; raises what is no fault of a text service."""
-        if isinstance(error, SupersededError | sa.exc.OperationalError):
+        if isinstance(error, (SupersededError, *DATABASE_AWAY)):
             raise error
         self._check()  # what it needed may have been closed under its hands
         if isinstance(error, JobError):

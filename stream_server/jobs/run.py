@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import sqlalchemy as sa
-
 from stream_protocol.errors import StreamError
 from stream_protocol.transcript import Segment, Transcript
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio
@@ -22,6 +20,7 @@ from stream_server.audio.file import probe
 from stream_server.engine.engine import Engine
 from stream_server.engine.memory import release_memory
 from stream_server.engine.work import EngineLostError
+from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.enrichment import BEGIN_PERCENT, Enrichment
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import fetch
@@ -79,8 +78,8 @@ class JobRun:
         """Do the part of the job that belongs to ``queue``. When this returns, the store knows how it went.
 
         Raises:
-            sqlalchemy.exc.OperationalError, UnreadableError: the database or the object store is away. Call it again:
-                what was achieved is kept.
+            Exception: one of `DATABASE_AWAY`, or UnreadableError: the database or the object store is away. Call it
+                again: what was achieved is kept.
             StoppingError: leave it.
         """
         if self._stopping.is_set():
@@ -111,7 +110,7 @@ class JobRun:
             if self._ledger.holds(job):
                 raise  # the job is not at fault
             logger.info("job cancelled or taken over")  # and its audio deleted while it was read
-        except sa.exc.OperationalError:
+        except DATABASE_AWAY:
             raise  # nor here
         except Exception as error:
             if self._stopping.is_set():  # what it needed was closed under its hands

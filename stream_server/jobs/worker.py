@@ -46,6 +46,17 @@ _place = threading.Lock()
 """Held by the worker of this process: DBOS would let a second one end the first."""
 
 
+def places(settings: Settings) -> dict[str, int]:
+    """How much of each queue a worker does at the same time. Only the first two recognize speech."""
+    return {
+        JOBS: settings.max_jobs,
+        ANSWERS: settings.max_jobs,
+        DOWNLOADS: DOWNLOADS_AT_ONCE,
+        TEXTS: TEXTS_AT_ONCE,
+        CALLBACKS: CALLBACKS_AT_ONCE,
+    }
+
+
 class Worker:
     """Works from `start` to `stop`. ``process``: the id under which this process beats."""
 
@@ -92,7 +103,7 @@ class Worker:
             "run_migrations": False,
             "use_listen_notify": False,
             "log_level": "WARNING",
-            "max_executor_threads": sum(self._places().values()) + 8,
+            "max_executor_threads": sum(places(self._settings).values()) + 8,
         }
         DBOS(config=config)
 
@@ -107,7 +118,7 @@ class Worker:
                 self._insist(lambda: self._deliver(delivery, number))
 
         DBOS.launch()
-        for name, most in self._places().items():
+        for name, most in places(self._settings).items():
             each = DOWNLOADS_OF_ONE if name == DOWNLOADS else None
             DBOS.register_queue(
                 name,
@@ -118,17 +129,6 @@ class Worker:
             )
         self._sweeper.start()
         logger.info("working on jobs, %d at a time", self._settings.max_jobs)
-
-    def _places(self) -> dict[str, int]:
-        """How much of each queue is worked on at the same time. Only the first two recognize speech."""
-        most = self._settings.max_jobs
-        return {
-            JOBS: most,
-            ANSWERS: most,
-            DOWNLOADS: DOWNLOADS_AT_ONCE,
-            TEXTS: TEXTS_AT_ONCE,
-            CALLBACKS: CALLBACKS_AT_ONCE,
-        }
 
     def stop(self) -> None:
         """Leave what is being worked on for others, and stop."""

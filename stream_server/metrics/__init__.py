@@ -7,6 +7,7 @@ no database: figures of these are given to it.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics, generate_latest
 
@@ -21,14 +22,17 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """A server's metrics, in a registry of their own, so that several servers may live in one process."""
+    """A server's metrics, in a registry of their own, so that several servers may live in one process.
 
-    def __init__(self, engine: Engine) -> None:
+    ``surfaces`` and ``job_surfaces``: those over HTTP that tell of errors, and those that make jobs.
+    """
+
+    def __init__(self, engine: Engine, surfaces: Iterable[str] = (), job_surfaces: Iterable[str] = ()) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and nobody asks
         self.registry = CollectorRegistry()
-        self.live = LiveMetrics(self.registry)
+        self.live = LiveMetrics(self.registry, surfaces)
         self.requests = RequestMetrics(self.registry)
-        self.jobs = JobMetrics(self.registry)
+        self.jobs = JobMetrics(self.registry, job_surfaces)
         self.registry.register(EngineCollector(engine))
         ProcessCollector(registry=self.registry)
         build = Info("stream_server_build", "What is running", registry=self.registry)

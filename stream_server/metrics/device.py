@@ -32,7 +32,7 @@ class EngineCollector(Collector):
         yield overdue
         need = engine.occupancy()
         for name, text, value in (
-            ("utilization_ratio", "Share of the device that live callers need, by estimate", need.utilization),
+            ("utilization_ratio", "Share that live callers need, by estimate; NaN: unknown", need.utilization),
             ("speaking_streams", "Live streams that speak, as a mean over seconds", need.speaking),
             ("late_seconds", "How late finals and chunks were taken, the worst of the last seconds", need.late_sec),
             ("capacity_streams", "Streams that may speak at once, by estimate; NaN: unknown", need.most_streams),

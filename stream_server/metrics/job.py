@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_server.jobs.tally import JobFigures
+from stream_server.jobs.tally import CallbackOutcome, JobFigures
+from stream_server.metrics.live import FAULT
 
 
 class JobMetrics(Collector):
     """The figures that were given last; nothing before there are any, as on a server that takes no jobs."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, surfaces: Iterable[str] = ()) -> None:
+        self._surfaces = tuple(surfaces)
         self._figures: JobFigures | None = None
         self._is_up: bool | None = None
         registry.register(self)
@@ -55,11 +58,15 @@ class JobMetrics(Collector):
             "stream_server_callbacks", "Tries to deliver callbacks, by how they went", labels=["outcome"]
         )
         tallies = figures.tallies if figures else ()
-        for tally in tallies:
-            if tally.kind == "callback":
-                called.add_metric([tally.outcome], tally.count)
-            else:
-                finished.add_metric([tally.surface, tally.outcome], tally.count)
+        # What is alerted on is there before it happens; see `FAULT`.
+        calls: dict[str, int] = dict.fromkeys(get_args(CallbackOutcome), 0) if figures else {}
+        ends = {(surface, FAULT): 0 for surface in self._surfaces} if figures else {}
+        calls |= {tally.outcome: tally.count for tally in tallies if tally.kind == "callback"}
+        ends |= {(tally.surface, tally.outcome): tally.count for tally in tallies if tally.kind == "job"}
+        for outcome, count in calls.items():
+            called.add_metric([outcome], count)
+        for labels, count in ends.items():
+            finished.add_metric(labels, count)
         for surface in sorted({tally.surface for tally in tallies if tally.kind == "job"}):
             mine = [tally for tally in tallies if tally.kind == "job" and tally.surface == surface]
             waited.add_metric([surface], sum(tally.wait_sec for tally in mine))

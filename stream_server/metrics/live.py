@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,11 +17,15 @@ DELAY_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 LIVE: Final = "live"
 """The surface of errors on the WebSocket; others are named after the service whose API they are."""
 
+FAULT: Final = "INTERNAL"
+"""The code of an error over HTTP, and of a job, that is the server's fault. It is there from the beginning, with 0: a
+counter that appears with its first event has not grown, as Prometheus sees it, and nobody would be told of that one."""
+
 
 class LiveMetrics:
-    """What sessions, and their connections, count as they go."""
+    """What sessions, and their connections, count as they go. ``surfaces``: others than `LIVE` that tell of errors."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, surfaces: Iterable[str] = ()) -> None:
         self.connections = Gauge("stream_server_connections", "Open WebSocket connections", registry=registry)
         self.sessions = Gauge("stream_server_sessions", "Sessions, detached ones included", registry=registry)
         self.detached = Gauge("stream_server_sessions_detached", "Sessions without a connection", registry=registry)
@@ -65,6 +70,8 @@ class LiveMetrics:
         )
         for code in ErrorCode:
             self._errors.labels(LIVE, code)
+        for surface in surfaces:
+            self._errors.labels(surface, FAULT)
 
     def ended(self, close_code: int | None) -> None:
         self._ended.labels("none" if close_code is None else str(close_code)).inc()

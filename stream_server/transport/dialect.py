@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +26,7 @@ from starlette.requests import ClientDisconnect
 
 from stream_protocol.errors import ErrorCode, StreamError
 from stream_server.auth import Caller, Scope, key_of_header
+from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.field import given_again
@@ -212,7 +212,7 @@ def as_job_error(cause: Exception, request: Request) -> JobError:
             return _parameter_error(cause)
         case HTTPException() if cause.status_code in _HTTP_REASONS:
             return JobError(_HTTP_REASONS[cause.status_code], cause.detail)
-        case sa.exc.OperationalError() | sa.exc.TimeoutError():
+        case _ if isinstance(cause, DATABASE_AWAY):
             logger.error("the database cannot be used: %s", cause)
             wait = service_of(request).settings.retry_after
             return JobError(Reason.SERVICE_UNAVAILABLE, "the database cannot be reached; try again", retry_after=wait)

@@ -76,8 +76,11 @@ class HttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._stop_watching()
-        self._patience.stop()
+        self._let_go()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        self._let_go()  # the connection is another protocol's from here on
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -90,12 +93,18 @@ class HttpProtocol(H11Protocol):
     def _watch_head(self) -> None:
         """The clock runs while a head is awaited, or what nobody reads; bytes that come do not set it back. Between two
         requests of a connection it is uvicorn's that runs, until the first byte."""
+        if self.transport.get_protocol() is not self:
+            return
         is_answered = self.cycle is not None and self.cycle.response_complete
         if self.transport.is_closing() or not (self.conn.their_state is h11.IDLE or is_answered):
             self._stop_watching()
         elif self._head_timer is None and self.timeout_keep_alive_task is None:
             patience = HEAD_PATIENCE if self.conn.their_state is h11.IDLE else REST_PATIENCE
             self._head_timer = self.loop.call_later(patience, self._give_up)
+
+    def _let_go(self) -> None:
+        self._stop_watching()
+        self._patience.stop()
 
     def _stop_watching(self) -> None:
         if self._head_timer is not None:

@@ -80,16 +80,16 @@ async def healthz() -> Health:
     "/readyz",
     tags=["Operations"],
     summary="Readiness",
-    response_description="New sessions are taken.",
+    response_description="The server runs and is not draining; it may be full.",
     responses={503: {"model": Readiness, "description": "Send nobody here; `status` says why."}},
 )
 async def readyz(service: Served, response: Response) -> Readiness:
-    """Whether new sessions may come: the model is loaded, the engine runs, the server is not draining."""
+    """Whether the model is loaded, the engine runs, and the server is not draining. A full server is ready as well."""
     status = "ready"
-    if service.limit.is_draining:
-        status = "draining"
-    elif service.engine.lost is not None:
+    if service.engine.lost is not None:
         status = f"engine failed: {service.engine.lost}"
+    elif service.limit.is_draining:
+        status = "draining"
     elif not service.engine.is_alive:
         status = "engine stopped"
     if status != "ready":

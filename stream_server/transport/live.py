@@ -94,7 +94,8 @@ class Outbox:
 class LiveSession:
     """One session, its streams in the engine, its timer, and its socket when it has one.
 
-    ``on_closed`` is called once, when the session has ended; its last events can still be fetched.
+    ``admit`` is asked for more streams than the init announced, and raises `ServerError` where there is no room for so
+    many. ``on_closed`` is called once, when the session has ended; its last events can still be fetched.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class LiveSession:
         key: str | None,
         loop: asyncio.AbstractEventLoop,
         metrics: LiveMetrics,
+        admit: Callable[[int], None],
         on_closed: Callable[[LiveSession], None],
     ) -> None:
         self.key = key
@@ -116,6 +118,7 @@ class LiveSession:
         self._detector = detector
         self._loop = loop
         self._metrics = metrics
+        self._admit = admit
         self._on_closed = on_closed
         self._context = context_of(session_id=session.id)  # what the engine, the detector and the clock set off is ours
         self._span = begin("session", session_id=session.id, dtype=session.config.audio.dtype)
@@ -128,7 +131,7 @@ class LiveSession:
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._is_held = False  # whether it waits for us that more may come
-        self._detached_at: float | None = None
+        self._detached_at: float | None = loop.time()  # the window runs from here, should no socket ever come
         self._backpressure = Backpressure()
 
     def open_streams(self) -> None:
@@ -137,8 +140,7 @@ class LiveSession:
         Raises:
             EngineFullError, EngineLostError: there is none.
         """
-        for channel in range(self.session.config.audio.channels):
-            self._stream(channel)
+        self._open_channels()
         self._schedule()
 
     # -- the socket ----------------------------------------------------------------------------------------------------
@@ -163,12 +165,13 @@ class LiveSession:
             if last_seq > (newest or 0) or (missed and missed[0].seq != last_seq + 1):
                 raise ClientError(ErrorCode.SESSION_NOT_FOUND, f"the events after {last_seq} are not kept any more")
             self.session.drop_pending_bytes()
+        ready = encode_event(self.session.ready(self.resume_token, resumed=last_seq is not None, ignored=ignored))
         if self._outbox is not None:
             self.detach(self._outbox, ClientError(ErrorCode.SESSION_REPLACED, "resumed by another connection"))
         self._outbox = outbox
         self._detached_at = None
-        ready = self.session.ready(self.resume_token, resumed=last_seq is not None, ignored=ignored)
-        outbox.put(Outgoing(None, encode_event(ready)))
+        self.session.keep_alive(self._loop.time())
+        outbox.put(Outgoing(None, ready))
         outbox.replay([*missed, self._farewell] if self._farewell is not None else missed)
         if self.session.close_code is not None:
             outbox.finish(self.session.close_code)
@@ -215,8 +218,9 @@ class LiveSession:
             self._pump()
 
     def warn(self, warning: Warning) -> None:
-        self.session.warn(warning)
-        self._pump()
+        with self._guarded():
+            self.session.warn(warning)
+            self._pump()
 
     def fail(self, error: StreamError) -> None:
         """End the session because of ``error``, its finals first."""
@@ -234,7 +238,8 @@ class LiveSession:
     def hasten(self) -> None:
         """Where it is to `leave`, a pause between words will do."""
         if self._leaving is not None:
-            self.session.hasten()
+            with self._guarded():
+                self.session.hasten()
 
     @property
     def _is_behind(self) -> bool:
@@ -274,8 +279,13 @@ class LiveSession:
             self._metrics.audio.inc(heard - self._counted_sec)
             self._counted_sec = heard
         try:
+            if (more := self.session.channels - len(self._streams)) > 0:
+                self._admit(more)
+                self._open_channels()
             for channel, command in self.session.commands_to_submit():
-                self._stream(channel).submit([command])
+                self._streams[channel].submit([command])
+        except ServerError as error:
+            self.session.abort(error)
         except EngineFullError as error:
             self.session.abort(ServerError(ErrorCode.CAPACITY_FULL, str(error)))
         except EngineLostError:
@@ -287,11 +297,10 @@ class LiveSession:
         if self.session.state is State.CLOSED:
             self.close()
 
-    def _stream(self, channel: int) -> EngineStream:
-        if channel not in self._streams:
+    def _open_channels(self) -> None:
+        for channel in range(len(self._streams), self.session.channels):
             options, about = self.session.config.stream_options(), {"session_id": self.session.id}
             self._streams[channel] = self._engine.open(options, self._deliver, about=about, owner=self.key)
-        return self._streams[channel]
 
     def _deliver(self, outcome: Outcome) -> None:
         """Called in the engine's thread."""
@@ -342,7 +351,7 @@ class LiveSession:
 
     def _tick(self) -> None:
         with self._guarded():
-            if self._is_held:
+            if self._is_held or self._outbox is None:  # it is we who do not hear it; the resume window has its own end
                 self.session.keep_alive(self._loop.time())
             self.session.tick(self._loop.time())
             self._pump()
@@ -353,12 +362,16 @@ class LiveSession:
         """A fault of ours ends this session, with an error its caller can report, and no other."""
         try:
             yield
-        except Exception:
-            logger.exception("session %s failed", self.session.id)
-            self.session.abort(internal_error(self.session.id))
-            for event in self.session.events_to_send():
-                self._send(event)
-            self.close()
+        except Exception as error:
+            self.break_off(error)
+
+    def break_off(self, fault: Exception) -> None:
+        """End because of a fault of ours, at once."""
+        logger.error("session %s failed", self.session.id, exc_info=fault)
+        self.session.abort(internal_error(self.session.id))
+        for event in self.session.events_to_send():
+            self._send(event)
+        self.close()
 
     def close(self) -> None:
         """Free everything. Idempotent."""

@@ -12,14 +12,19 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+
+from stream_server.metrics.live import LIVE
+from stream_server.transport.request import count_error
 
 ANY: Final = "*"
 
 _PORTS: Final = {"http": ":80", "https": ":443"}
 _SECURE: Final = ("https", "wss")
+_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/?#]*@)?([^\s/?#@]+)(?=[/?#\s]|$)", re.IGNORECASE)
 
 
 def is_allowed(origin: str, *, host: str, is_secure: bool, allowed: Collection[str]) -> bool:
@@ -48,6 +53,12 @@ def is_allowed(origin: str, *, host: str, is_secure: bool, allowed: Collection[s
     return own == host.lower().removesuffix(port)
 
 
+def for_log(origin: str) -> str:
+    """The page's host, and no more: programs may put into the header what is a secret of theirs."""
+    match = _ORIGIN.match(origin)
+    return f"{match[1]}{match[2]}" if match else "null" if origin == "null" else "not an origin"
+
+
 class OriginGuard:
     """An ASGI layer that answers HTTP 403 to pages of other origins, before a body is read or a socket is opened.
 
@@ -65,6 +76,9 @@ class OriginGuard:
             await self._app(scope, receive, send)
             return
         message = f"pages of {refused!r} may not use this server; its setting allowed_origins names those that may"
+        caller = HTTPConnection(scope)
+        caller.state.refused_origin = for_log(refused)
+        count_error(caller, "server" if scope["type"] == "http" else LIVE, "FORBIDDEN")
         response = JSONResponse({"error": {"code": "FORBIDDEN", "message": message}}, 403, {"Vary": "Origin"})
         if scope["type"] == "http":
             await response(scope, receive, send)

@@ -15,7 +15,7 @@ from stream_server.engine.engine import Engine
 from stream_server.engine.work import EngineFullError, EngineLostError
 from stream_server.limits import SessionLimit
 from stream_server.metrics.live import LiveMetrics
-from stream_server.session import Session, engine_lost
+from stream_server.session import Session, engine_lost, internal_error
 from stream_server.session_config import SessionConfig
 from stream_server.transport.detection import Detector
 from stream_server.transport.live import LiveSession
@@ -59,9 +59,27 @@ class Registry:
         """A new session for the API key of this id. ``on_ended`` is called once, when it has ended.
 
         Raises:
-            StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED`` or ``SERVER_DRAINING``.
+            StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED``, ``SERVER_DRAINING`` or ``INTERNAL_ERROR``.
         """
         self._limit.acquire(key, config.audio.channels)
+        session_id, live = str(uuid.uuid4()), None
+        try:
+            live = self._make(session_id, config, key, on_ended)
+            self._sessions[session_id] = live
+            self._metrics.started.inc()
+            live.open_streams()
+        except Exception as error:
+            if live is None:
+                self._limit.release(key)
+            else:
+                self.forget(live)
+            raise self._refusal(error, session_id) from error
+        logger.info("session started", extra={"session_id": session_id, "dtype": config.audio.dtype})
+        return live
+
+    def _make(
+        self, session_id: str, config: SessionConfig, key: str | None, on_ended: Callable[[LiveSession], None] | None
+    ) -> LiveSession:
         detector = self._detectors[config.vad]
 
         def closed(ended: LiveSession) -> None:
@@ -70,23 +88,29 @@ class Registry:
                 on_ended(ended)
 
         session = Session(
-            str(uuid.uuid4()), config, detector.model, self._segmenter, model=self._engine.info, now=self._loop.time()
+            session_id, config, detector.model, self._segmenter, model=self._engine.info, now=self._loop.time()
         )
-        live = LiveSession(
-            session, self._engine, detector, key=key, loop=self._loop, on_closed=closed, metrics=self._metrics
+        return LiveSession(
+            session,
+            self._engine,
+            detector,
+            key=key,
+            loop=self._loop,
+            admit=self._limit.check_streams,
+            on_closed=closed,
+            metrics=self._metrics,
         )
-        self._sessions[session.id] = live
-        self._metrics.started.inc()
-        try:
-            live.open_streams()
-        except EngineFullError as error:
-            self.forget(live)
-            raise self._limit.full(str(error)) from None
-        except EngineLostError:
-            self.forget(live)
-            raise engine_lost() from None
-        logger.info("session started", extra={"session_id": session.id, "dtype": config.audio.dtype})
-        return live
+
+    def _refusal(self, error: Exception, session_id: str) -> ServerError:
+        """What the caller of a session that cannot begin is told."""
+        match error:
+            case EngineFullError():
+                return self._limit.full(str(error))
+            case EngineLostError():
+                return engine_lost()
+            case _:
+                logger.error("session %s cannot begin", session_id, exc_info=error)
+                return internal_error(session_id)
 
     def check_admission(self, session_id: str | None) -> None:
         """Whether a socket may come in before it has said what for. On a full server it may, where somebody has lost
@@ -98,12 +122,9 @@ class Registry:
         """
         if self._engine.lost is not None:
             raise engine_lost()
-        try:
+        holds_a_place = session_id in self._sessions or any(not live.is_attached for live in self._open())
+        if self._limit.is_draining or not holds_a_place:
             self._limit.check()
-        except ServerError as error:
-            holds_a_place = session_id in self._sessions or not all(live.is_attached for live in self._open())
-            if error.code is not ErrorCode.CAPACITY_FULL or not holds_a_place:
-                raise
 
     def find(self, session_id: str | None, resume_token: str | None) -> LiveSession:
         """The session to resume.

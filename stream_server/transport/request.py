@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,6 +101,8 @@ class RequestLayer:
         about: dict[str, object] = {"method": method, "route": route, "status": answer.status, "seconds": seconds}
         if code := scope["state"].get("error_code"):
             about["code"] = code
+        if origin := scope["state"].get("refused_origin"):
+            about["origin"] = origin
         # An error says its id to the caller: so there is a record of each. Of the others there are too many.
         level = logging.INFO if answer.status >= 400 else logging.DEBUG
         logger.log(level, "request answered" if answer.status < 400 else "request refused", extra=about)
@@ -113,7 +116,16 @@ def count_error(request: HTTPConnection, surface: str, code: str) -> None:
 
 def surface_of(request: HTTPConnection) -> str:
     """Whose API a request uses: the tag of its route."""
-    tags = getattr(request.scope.get("route"), "tags", None)
+    return _surface(request.scope.get("route"))
+
+
+def surfaces_of(routes: Iterable[object]) -> list[str]:
+    """All that `surface_of` may say of these routes, and of a request that has none."""
+    return sorted({_surface(route) for route in (None, *routes)})
+
+
+def _surface(route: object) -> str:
+    tags = getattr(route, "tags", None)
     return str(tags[0]).lower() if tags else "server"
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-import sqlalchemy as sa
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_protocol.errors import StreamError
+from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.service import Transcriptions
 from stream_server.text.language import language_name
@@ -168,7 +168,7 @@ async def _state_of_jobs(transcriptions: Transcriptions | None) -> str:
         return "off"
     try:
         return "ready" if await transcriptions.has_worker() else "no worker"
-    except (sa.exc.OperationalError, sa.exc.TimeoutError):
+    except DATABASE_AWAY:
         return "unavailable"
 
 

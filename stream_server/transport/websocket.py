@@ -25,6 +25,7 @@ from stream_server.log import log_context
 from stream_server.metrics.live import LIVE
 from stream_server.negotiation import ignored_fields, negotiate
 from stream_server.quota import Admission, Quota
+from stream_server.session import internal_error
 from stream_server.transport.live import LiveSession, Outbox, error_event
 from stream_server.transport.request import count_error
 from stream_server.transport.service import Service
@@ -96,6 +97,13 @@ class _Connection:
             self.settle()
             await self._refuse(error)
             return
+        except WebSocketDisconnect:
+            raise
+        except Exception:
+            logger.exception("a connection failed before it had a session")
+            self.settle()
+            await self._refuse(ServerError(ErrorCode.INTERNAL_ERROR, "internal error; please report it"))
+            return
         self.settle()
         with log_context(session_id=live.session.id):
             await self._converse(live, outbox)
@@ -110,6 +118,16 @@ class _Connection:
                 logger.warning("the client does not read its events")
                 self._service.metrics.live.slow_readers.inc()
                 await asyncio.wait((writer,), timeout=LAST_WORDS)
+            if (fault := _fault(reader, WebSocketDisconnect)) is not None:
+                if live.is_attached_to(outbox):
+                    live.break_off(fault)
+                else:
+                    logger.error("a connection failed that had been replaced", exc_info=fault)
+                await asyncio.wait((writer,), timeout=LAST_WORDS)
+            # uvicorn raises RuntimeError where the protocol has closed the socket. The session can be resumed.
+            if (fault := _fault(writer, WebSocketDisconnect, RuntimeError)) is not None:
+                logger.error("events cannot be written", exc_info=fault)
+                await self._refuse(internal_error(live.session.id))
             gone = reader.done() and (self._gone_on_purpose(reader) or not live.session.is_resumable)
             if gone and live.is_attached_to(outbox) and not live.closed.is_set():
                 self._service.registry.forget(live)
@@ -208,6 +226,12 @@ class _Connection:
     def _gone_on_purpose(reader: asyncio.Task[None]) -> bool:
         error = reader.exception()
         return isinstance(error, WebSocketDisconnect) and error.code in GONE_ON_PURPOSE
+
+
+def _fault(half: asyncio.Task[None], *expected: type[Exception]) -> Exception | None:
+    """What ended this half of a connection, if it is nothing that was to be expected."""
+    error = half.exception() if half.done() else None
+    return error if isinstance(error, Exception) and not isinstance(error, expected) else None
 
 
 def _with_scope(caller: Caller) -> Caller:

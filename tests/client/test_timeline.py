@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from stream_client._timeline import DOUBT_MS, LEAD_MS, TAIL_MS, Timeline
 from stream_protocol import Event, Word
 from stream_protocol.events import (
@@ -10,6 +14,7 @@ from stream_protocol.events import (
     FinalSegment,
     Flushed,
     Partial,
+    SpeechEnd,
     SpeechStart,
     Warning,
     WarningCode,
@@ -63,22 +68,22 @@ def final(
 def timeline(*events: Event, received_ms: int) -> Timeline:
     made = Timeline(RATE)
     for event in events:
-        assert made.receive(event) == event, "the first session is the stream"
+        assert made.receive(event) == [event], "the first session is the stream"
     made.receive_ack(sample(received_ms))
     return made
 
 
-def restart(made: Timeline, *, is_over: bool = False, first: int = 0) -> int:
+def restart(made: Timeline, *, first: int = 0) -> int:
     """In milliseconds."""
-    return made.restart(is_over=is_over, first_sample=first, elapsed_sec=10.0) * 1000 // RATE
+    return made.restart(first_sample=first, elapsed_sec=10.0) * 1000 // RATE
 
 
 def test_what_was_seen_is_not_given_again() -> None:
     made = timeline(start(1, 0, 500), partial(2, 0, 500), received_ms=2000)
-    assert made.receive(partial(2, 0, 500)) is None
+    assert made.receive(partial(2, 0, 500)) == []
     assert made.last_seq == 2
     warning = Warning(WarningCode.DRAINING, "soon")
-    assert made.receive(warning) is warning
+    assert made.receive(warning) == [warning]
 
 
 def test_an_open_segment_is_heard_again_with_what_comes_before_it() -> None:
@@ -92,16 +97,13 @@ def test_what_is_final_is_not_heard_again() -> None:
     cut = (start(1, 0, 1000), final(2, 0, 1000, 4000, silence=0))
     assert restart(timeline(*cut, start(3, 1, 4000), received_ms=9000)) == 4000, "speech that went on"
     brief = (start(1, 0, 1000), final(2, 0, 1000, 4000, silence=200))
-    assert restart(timeline(*brief, received_ms=4200), is_over=True) == 4100, (
-        "speech may begin soon after a short pause"
-    )
+    assert restart(timeline(*brief, received_ms=4200)) == 4100, "speech may begin soon after a short pause"
 
 
-def test_in_silence_a_session_that_was_ended_well_needs_less_again_than_one_that_is_gone() -> None:
+def test_in_silence_a_session_begins_with_the_audio_of_which_nothing_may_have_been_said_yet() -> None:
     said = (start(1, 0, 1000), final(2, 0, 1000, 4000))
-    assert restart(timeline(*said, received_ms=20_000), is_over=True) == 20_000 - LEAD_MS
     assert restart(timeline(*said, received_ms=20_000)) == 20_000 - DOUBT_MS
-    assert restart(timeline(*said, received_ms=4100), is_over=True) == 4100, "no more than was received is skipped"
+    assert restart(timeline(*said, received_ms=4100)) == 4100, "no more than was received is skipped"
 
 
 def test_audio_is_kept_as_long_as_a_session_could_ask_for_it() -> None:
@@ -119,23 +121,78 @@ def test_numbers_times_and_the_end_go_on() -> None:
     assert restart(made) == 8000
     assert made.last_seq == 0
     assert made.position(sample(500)) == sample(8500)
-    assert made.receive(start(1, 0, 1010)) == start(4, 2, 9010)
-    assert made.receive(Flushed(seq=2, id=7)) == Flushed(seq=5, id=7)
-    assert made.receive(final(3, 0, 1010, 3000, "two")) == final(6, 2, 9010, 11_000, "two")
-    assert made.receive(EndOfTranscript(seq=4, text="two")) == EndOfTranscript(seq=7, text="one two")
+    assert made.receive(start(1, 0, 1010)) == [start(4, 2, 9010)]
+    assert made.receive(Flushed(seq=2, id=7)) == [Flushed(seq=5, id=7)]
+    assert made.receive(final(3, 0, 1010, 3000, "two")) == [final(6, 2, 9010, 11_000, "two")]
+    assert made.receive(EndOfTranscript(seq=4, text="two")) == [EndOfTranscript(seq=7, text="one two")]
     done = Done(seq=5, total_segments=1, total_audio_duration_sec=4.0, connection_duration_sec=3.0)
-    assert made.receive(done) == Done(
-        seq=8, total_segments=2, total_audio_duration_sec=12.0, connection_duration_sec=13.0
-    )
+    assert made.receive(done) == [
+        Done(seq=8, total_segments=2, total_audio_duration_sec=12.0, connection_duration_sec=13.0)
+    ]
 
 
-def test_another_channel_that_is_final_already_is_left_out() -> None:
+@pytest.mark.parametrize("begin", [0, 500], ids=["from the first sample", "later"])
+def test_another_channel_that_is_final_already_is_left_out(begin: int) -> None:
     events = (start(1, 0, 1000), start(2, 1, 3000, 1), final(3, 1, 3000, 5000, "once", channel=1))
     made = timeline(*events, received_ms=7000)
-    assert restart(made) == 0, "channel 0 has been speaking since the first second"
-    made.restart(is_over=False, first_sample=sample(500), elapsed_sec=1.0)
-    assert made.receive(start(1, 0, 500)) == start(4, 2, 1000)
-    assert made.receive(start(2, 1, 2510, 1)) is None
-    assert made.receive(partial(3, 1, 2510, 1)) is None
-    assert made.receive(final(4, 1, 2510, 4500, "once", channel=1)) is None
-    assert made.receive(start(5, 2, 6000, 1)) == start(5, 3, 6500, 1), "numbers without a gap"
+    assert restart(made, first=sample(begin)) == begin, "channel 0 has been speaking since the first second"
+    assert made.receive(start(1, 0, 1000 - begin)) == [start(4, 2, 1000)]
+    assert made.receive(start(2, 1, 3010 - begin, 1)) == []
+    assert made.receive(partial(3, 1, 3010 - begin, 1)) == []
+    assert made.receive(SpeechEnd(seq=4, segment_id=1, offset_ms=5010 - begin, channel=1)) == []
+    assert made.receive(final(5, 1, 3010 - begin, 5010 - begin, "once", channel=1)) == []
+    assert made.receive(start(6, 2, 6000 - begin, 1)) == [start(5, 3, 6000, 1)], "numbers without a gap"
+    assert made.receive(EndOfTranscript(seq=7, text="of this session")) == [EndOfTranscript(seq=6, text="once")]
+
+
+CUT = (start(1, 0, 500), final(2, 0, 500, 3000, "other"), start(3, 1, 12_000, 1))
+HALF = final(4, 1, 12_000, 20_000, "first half", silence=0, channel=1)
+
+
+@pytest.mark.parametrize(
+    ("events", "begin"),
+    [((*CUT, HALF), 17_000), ((*CUT, HALF, start(5, 2, 20_000, 1)), 17_000)],
+    ids=["ended in mid-speech", "gone after a cut"],
+)
+def test_speech_that_goes_on_behind_what_is_final_is_heard_from_there_on(events: tuple[Event, ...], begin: int) -> None:
+    made = timeline(*events, received_ms=20_000)
+    assert restart(made) == begin, "because channel 0 is silent"
+    seq, segment = len(events), 2 + (len(events) > 4)
+    assert made.receive(start(1, 0, 100, 1)) == []
+    assert made.receive(replace(partial(2, 0, 100, 1), duration_ms=2900)) == [], "it is final that far"
+    grown = replace(partial(3, 0, 100, 1), duration_ms=3000, stable_chars=2)
+    assert made.receive(grown) == [
+        start(seq + 1, segment, 20_000, 1),
+        replace(grown, seq=seq + 2, segment_id=segment, offset_ms=begin + 100, stable_chars=0),
+    ]
+    assert made.receive(SpeechEnd(seq=4, segment_id=0, offset_ms=15_000, channel=1)) == [
+        SpeechEnd(seq=seq + 3, segment_id=segment, offset_ms=begin + 15_000, channel=1)
+    ]
+    words = (Word("half", 100, 3000, 0.9), Word("the", 2900, 3100, 0.9), Word("rest", 4000, 15_000, 0.9))
+    (heard,) = made.receive(replace(final(5, 0, 100, 15_000, "half the rest", channel=1), words=words))
+    assert isinstance(heard, FinalSegment)
+    assert heard.text == "the rest", "what may have been said only in part is not left out"
+    assert heard.words == (Word("the", 19_900, 20_100, 0.9), Word("rest", 21_000, 32_000, 0.9))
+    assert (heard.offset_ms, heard.duration_ms, heard.segment_id) == (19_900, 12_100, segment)
+
+
+def test_without_partials_and_words_speech_that_goes_on_is_given_at_its_end_and_whole() -> None:
+    made = timeline(*CUT, HALF, received_ms=20_000)
+    begin = restart(made)
+    assert made.receive(start(1, 0, 100, 1)) == []
+    ended = SpeechEnd(seq=2, segment_id=0, offset_ms=15_000, channel=1)
+    assert made.receive(ended) == [
+        start(5, 2, 20_000, 1),
+        replace(ended, seq=6, segment_id=2, offset_ms=begin + 15_000),
+    ]
+    whole = replace(final(3, 0, 100, 15_000, "half the rest", channel=1), words=None)
+    assert made.receive(whole) == [replace(whole, seq=7, segment_id=2, offset_ms=begin + 100)]
+
+
+def test_speech_of_which_it_is_not_known_yet_whether_it_goes_on_is_kept_for_the_session_after_next() -> None:
+    made = timeline(*CUT, HALF, received_ms=20_000)
+    restart(made)
+    made.receive(start(1, 0, 100, 1))
+    made.receive_ack(sample(13_000))
+    assert made.needed_from == sample(20_000)
+    assert restart(made) == 20_000

@@ -227,6 +227,7 @@ def test_whatever_happens_the_figures_make_sense(sequence: list[tuple[str, float
         assert -1e-6 <= seen.speaking <= made.streams + 1e-6
         assert seen.cost is not None
         assert seen.cost > 0
+        assert seen.utilization is not None
         assert seen.utilization >= 0
         assert 0 <= seen.late_sec <= 2.0
         assert math.isinf(made.capacity.filled(made.now, 1)) == (

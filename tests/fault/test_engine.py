@@ -79,7 +79,7 @@ def test_a_step_that_hangs_is_told_to_everybody(caplog: pytest.LogCaptureFixture
         assert not made.is_alive
         with pytest.raises(EngineLostError, match="has not ended"):
             made.open(OPTIONS, print)
-        assert (made.statistics.hung, made.statistics.lost) == (1, 1)
+        assert made.statistics.hung == 1
         record = caplog.records[-1]
         assert record.levelno == logging.CRITICAL
         assert record.__dict__["step_of"] == ["speaking"]
@@ -112,7 +112,6 @@ def test_a_thread_that_is_killed_while_it_waits_is_told(
         kill_thread(made._thread, error)
         caller.say()  # an idle thread sees the exception when it wakes up
         assert error.__name__ in caller.lost()
-        assert made.statistics.lost == 1
         assert made.lost is not None
 
 
@@ -141,7 +140,7 @@ def test_an_engine_that_is_stopped_has_not_died(caplog: pytest.LogCaptureFixture
     for _ in range(20):
         with running(FakeRecognizer(), step_timeout=0.01) as made:
             pass
-        assert (made.lost, made.statistics.lost) == (None, 0)
+        assert made.lost is None
     assert caplog.records == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 import subprocess
 import sys
 import threading
@@ -116,7 +115,8 @@ async def test_nonsense_for_one_session_is_its_own(caplog: pytest.LogCaptureFixt
     assert "confidence of nan" in record.message
 
 
-async def test_a_process_whose_model_hangs_drains_and_exits(tmp_path: Path) -> None:
+async def test_a_process_whose_model_hangs_ends_by_itself_and_says_that_it_failed(tmp_path: Path) -> None:
+    """With nothing to probe it: that it is gone is what every service manager understands."""
     port = free_port()
     with (tmp_path / "log").open("wb") as output:
         command = [sys.executable, "-m", "tests.fault.hanging_server", str(port), "1"]
@@ -130,16 +130,23 @@ async def test_a_process_whose_model_hangs_drains_and_exits(tmp_path: Path) -> N
                         break
                 except httpx2.TransportError:
                     await asyncio.sleep(0.05)
-        caller = await call(f"ws://127.0.0.1:{port}/ws", INT16)
-        await caller.send(VOICE)
-        await told_to_go(caller)
-        assert (await status(f"http://127.0.0.1:{port}"))[0] == 503
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, EXIT_SEC) == 0
+        speaking = await call(f"ws://127.0.0.1:{port}/ws", INT16)
+        others = [await call(f"ws://127.0.0.1:{port}/ws", INT16) for _ in range(20)]
+        for other in others:
+            await other.until("ready")
+        gone = await call(f"ws://127.0.0.1:{port}/ws", INT16)  # its session waits for it to come back
+        await gone.until("ready")
+        gone.socket.transport.abort()
+        await speaking.send(VOICE)
+        for caller in (speaking, *others):
+            await told_to_go(caller)
+        assert await asyncio.to_thread(process.wait, EXIT_SEC) == 1
     finally:
         process.kill()
         process.wait()
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    critical = next(record for record in records if record["level"] == "critical")
-    assert critical["step_of"] == [caller.events[0]["session_id"]]
-    assert "step (hanging_server.py:" in critical["place"]
+    failed, ending = (record for record in records if record["level"] == "critical")
+    assert failed["step_of"] == [speaking.events[0]["session_id"]]
+    assert "step (hanging_server.py:" in failed["place"]
+    assert ending["event"].startswith("the server ends, with status 1")
+    assert records[-1]["event"] == "stopped", "it closed what was open before it went"

@@ -6,19 +6,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from stream_server import auth
 from stream_server.jobs import database
-from tests.fault.conftest import Desk, desk
+from tests.fault.conftest import PATIENCE, SPEECH, Desk, desk
 from tests.protocol.sound import synthesize
 from tests.support.caller import call, transcribe
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.process import ServerProcess
 from tests.support.speech import pcm
 
 INT16 = {"dtype": "int16"}
@@ -118,6 +122,38 @@ async def test_a_database_that_is_damaged(tmp_path: Path) -> None:
         for end in reversed(ENDS):
             os.rename(f"{tmp_path}/elsewhere{end}", f"{path}{end}")
         await at.works()
+
+
+def test_a_worker_that_begins_while_the_database_is_away_makes_none(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    folder = tmp_path / "data"
+    jobs = f"{server.url}/v1/transcription-jobs"
+
+    def submit() -> httpx2.Response:
+        file, form = {"file": ("speech.wav", SPEECH)}, {"model": "whisper-1"}
+        return httpx2.post(jobs, files=file, data=form, timeout=PATIENCE, trust_env=False)
+
+    try:
+        kept = submit().json()["id"]
+        for end in ENDS:
+            with suppress(FileNotFoundError):
+                os.rename(folder / f"{database.DATABASE_NAME}{end}", tmp_path / f"elsewhere{end}")
+        for child in server.children():
+            os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while "there is no database at" not in server.log.read_text():
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.1)
+        assert submit().status_code == 503
+        assert not (folder / database.DATABASE_NAME).exists(), "nobody begins an empty one"
+        for end in reversed(ENDS):
+            with suppress(FileNotFoundError):
+                os.rename(tmp_path / f"elsewhere{end}", folder / f"{database.DATABASE_NAME}{end}")
+        while httpx2.get(f"{jobs}/{kept}", timeout=PATIENCE, trust_env=False).json().get("status") != "completed":
+            assert time.monotonic() < deadline + PATIENCE, server.log.read_text()
+            time.sleep(0.1)
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
 import sqlalchemy as sa
 
-from stream_server.jobs.database import open_database, writing
+from stream_server.jobs.database import (
+    DATABASE_NAME,
+    POOL_SIZE,
+    DatabaseError,
+    has_database,
+    open_database,
+    writing,
+)
 from stream_server.jobs.job import Urgency
 from stream_server.jobs.queue import WorkQueue
 from stream_server.jobs.store import JobStore
 from stream_server.jobs.table import SCHEMA_VERSION, schema
+from stream_server.jobs.worker import places
 from stream_server.settings import Settings
 from tests.jobs.conftest import Desk
+from tests.support.postgres import Postgres
 
 
 def test_batches_of_version_1_are_told_how_many_files_they_have(settings: Settings, desk: Desk) -> None:
@@ -31,3 +45,39 @@ def test_batches_of_version_1_are_told_how_many_files_they_have(settings: Settin
             assert connection.scalar(sa.select(schema.c.version)) == SCHEMA_VERSION
         queue.close()
         opened.dispose()
+
+
+def test_every_place_of_a_worker_may_have_a_connection(settings: Settings) -> None:
+    wanted = sum(places(settings).values())
+    opened = open_database(settings, places=wanted)
+    with ExitStack() as stack:
+        for _ in range(POOL_SIZE + wanted):
+            stack.enter_context(opened.connect())
+    opened.dispose()
+
+
+def test_only_who_is_told_to_makes_a_file(tmp_path: Path) -> None:
+    settings = Settings.load({}, data_dir=tmp_path / "data")
+    assert not has_database(settings)
+    with pytest.raises(DatabaseError, match="there is no database at"):
+        open_database(settings, create=False)
+    assert not settings.data_dir.exists()
+    open_database(settings).dispose()
+    assert has_database(settings)
+    open_database(settings, create=False).dispose()
+
+
+def test_an_empty_file_is_not_filled_by_who_comes_later(tmp_path: Path) -> None:
+    settings = Settings.load({}, data_dir=tmp_path)
+    path = tmp_path / DATABASE_NAME
+    path.touch()
+    with pytest.raises(DatabaseError, match="none of our tables"):
+        open_database(settings, create=False)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+def test_a_server_of_postgres_needs_no_telling(postgres: Postgres) -> None:
+    settings = Settings.load({}, database_url=postgres.new_database())
+    assert has_database(settings)
+    open_database(settings, create=False).dispose()

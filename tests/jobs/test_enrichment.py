@@ -8,12 +8,15 @@ import threading
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from stream_server.auth import ANYONE
 from stream_server.jobs import run as run_module
 from stream_server.jobs import worker as worker_module
 from stream_server.jobs.error import Reason
-from stream_server.jobs.job import Analysis, JobState, TranscriptionOptions
+from stream_server.jobs.job import Analysis, Job, JobState, TranscriptionOptions
+from stream_server.jobs.ledger import JobLedger
+from stream_server.jobs.result import JobResult
 from stream_server.settings import Settings
 from tests.jobs.office import office
 from tests.support.fake import FakeRecognizer
@@ -136,3 +139,23 @@ async def test_a_stop_leaves_a_text_to_the_next_worker(settings: Settings) -> No
                 assert (done.state, done.failure) == (JobState.COMPLETED, None)
         finally:
             released.set()
+
+
+async def test_a_database_that_is_busy_costs_no_translation(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "FIRST_PAUSE_SEC", 0.05)
+    keep, refusals = JobLedger.keep, [sa.exc.TimeoutError("all connections are in use")]
+
+    def busy(ledger: JobLedger, job: Job, result: JobResult) -> None:
+        if result.translations and refusals:
+            raise refusals.pop()
+        keep(ledger, job, result)
+
+    monkeypatch.setattr(JobLedger, "keep", busy)
+    with serving(shout) as endpoint:
+        async with office(with_chat(settings, endpoint)) as desk:
+            job, result = await desk.answer(await desk.upload(), TranscriptionOptions(translate_to=("de",)))
+    assert not refusals
+    assert job.failure is None
+    assert result.translations.keys() == {"de"}

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from stream_protocol.transcript import Segment
 from stream_server.audio.file import FileInfo, probe
@@ -19,7 +20,9 @@ from stream_server.jobs import worker as worker_module
 from stream_server.jobs.database import writing
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import Job, JobState, Source, TranscriptionOptions
+from stream_server.jobs.ledger import JobLedger
 from stream_server.jobs.reader import ObjectFile
+from stream_server.jobs.result import JobResult
 from stream_server.jobs.table import jobs, objects, segments
 from stream_server.settings import Settings
 from tests.jobs.office import OPTIONS, office
@@ -356,3 +359,19 @@ async def test_who_has_used_up_its_hours_is_told_when_to_come_back(settings: Set
             await desk.transcriptions.submit(caller, upload, OPTIONS, surface="lesan", request_id="r")
         assert caught.value.reason is Reason.RATE_LIMITED
         assert caught.value.retry_after
+
+
+async def test_a_database_that_is_busy_fails_no_job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "FIRST_PAUSE_SEC", 0.05)
+    kept, refusals = JobLedger.kept, [sa.exc.TimeoutError("all connections are in use")]
+
+    def busy(ledger: JobLedger, job: str) -> JobResult | None:
+        if refusals:
+            raise refusals.pop()
+        return kept(ledger, job)
+
+    monkeypatch.setattr(JobLedger, "kept", busy)
+    async with office(settings) as desk:
+        job = await desk.submit(await desk.upload())
+        assert (await desk.transcriptions.wait(job, 60)).state is JobState.COMPLETED
+    assert not refusals

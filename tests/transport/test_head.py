@@ -206,3 +206,24 @@ async def test_an_answer_that_is_not_read(server: Running, monkeypatch: pytest.M
                 await asyncio.sleep(0.05)
         writer.transport.abort()
     await is_fine(server)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["pipelined", "one after the other"])
+async def test_a_session_on_a_connection_that_had_a_request_before(
+    server: Running, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """The clocks of the request are not the session's."""
+    monkeypatch.setattr(head, "REST_PATIENCE", 0.2)
+    monkeypatch.setattr(head, "HEAD_PATIENCE", 0.2)
+    async with wire(server.port) as connection:
+        await connection.send(request() + handshake() if at_once else request())
+        assert (await connection.answer()).status == 200
+        if not at_once:
+            await connection.send(handshake())
+        assert (await connection.answer()).status == 101
+        await connection.send(Frame(1, b'{"dtype":"int16"}'))
+        await connection.until("ready")
+        await asyncio.sleep(0.6)
+        await connection.send(Frame(1, b'{"type":"end"}'))
+        await connection.until("done")
+        assert await connection.closing() == 1000

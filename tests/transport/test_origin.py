@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from stream_server.settings import Settings, SettingsError
-from stream_server.transport.origin import is_allowed
+from stream_server.transport.origin import for_log, is_allowed
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
 from tests.support.wire import Frame, handshake, wire
@@ -108,6 +108,35 @@ async def test_a_page_of_another_origin_gets_no_socket() -> None:
         assert await status_of(server, "Origin: null") == 403
         assert await status_of(server, "Origin: http://server", f"Origin: {APP}") == 400
         assert server.service.limit.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("origin", "logged"),
+    [
+        (APP, APP),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("null", "null"),
+        ("https://user:password@host:1/path?token=1", "https://host:1"),
+        ("https://user@more:password@host", "https://host"),
+        ("password", "not an origin"),
+        ("https://", "not an origin"),
+        ("https://user:password@", "not an origin"),
+    ],
+)
+def test_only_the_host_of_an_origin_is_logged(origin: str, logged: str) -> None:
+    assert for_log(origin) == logged
+
+
+async def test_a_refused_page_is_counted_and_told_of_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with running_server(FakeRecognizer()) as server:
+        assert await status_of(server, f"Origin: {APP}") == 403
+        assert (await ask(server, "GET", "/v1/models", Origin=APP)).status_code == 403
+        counted = server.service.metrics.render().decode()
+    told = [vars(record) for record in caplog.records if record.message == "request refused"]
+    assert [(record["code"], record["origin"]) for record in told] == [("FORBIDDEN", APP)] * 2
+    for surface in ("live", "server"):
+        assert f'stream_server_errors_total{{code="FORBIDDEN",surface="{surface}"}} 1.0' in counted
 
 
 async def test_pages_that_are_allowed() -> None:

@@ -20,6 +20,7 @@ from tests.support.caller import Caller, call
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
 from tests.support.speech import pcm
+from tests.transport.test_bad_input import wav_header
 
 INIT = {"dtype": "int16"}
 UTTERANCE = pcm(synthesize("speech", 16_000, 16_000)) + bytes(2 * 24_000)
@@ -147,3 +148,18 @@ async def test_a_reader_who_is_too_slow_is_closed_with_a_code_that_says_so() -> 
         assert await caller.rest() == 4008
         assert caller.socket.close_reason == "events are not being read"
         await asyncio.gather(flood, return_exceptions=True)
+
+
+async def test_channels_that_only_the_header_tells_of_are_admitted_as_the_others_are() -> None:
+    async with running_server(Slow(pace=0.3), admission="measured") as server:
+        codes = []
+        for channels in (FREE_STREAMS, 8):
+            caller = await call(server.ws_url, INIT)
+            await caller.until("ready")
+            await caller.send(wav_header(channels=channels) + bytes(3200 * channels), "END")
+            codes.append(await caller.rest())
+        assert codes == [1000, 1013]
+        error = caller.of("error")[0]
+        assert error["code"] == "CAPACITY_FULL"
+        assert error["retry_after"] >= 1
+        assert (server.service.engine.streams, server.service.limit.taken) == (0, 0)

@@ -307,3 +307,17 @@ async def test_half_of_a_resume_is_no_new_session(half: dict[str, str]) -> None:
     async with running_server(FakeRecognizer()) as server:
         caller = await call(server.ws_url, INIT | half)
         assert (await caller.until("error"))["code"] == "SESSION_NOT_FOUND"
+
+
+async def test_nobody_is_timed_out_while_the_connection_is_away() -> None:
+    async with running_server(FakeRecognizer()) as server:
+        caller = await call(server.ws_url, INIT | {"inactivity_timeout": 1})
+        await caller.until("ready")
+        await cut(caller)
+        await asyncio.sleep(1.5)
+        resumed = await again(server, caller)
+        assert (await resumed.until("ready"))["resumed"]
+        await resumed.send("END")
+        assert await resumed.rest() == 1000
+        resumed = await call(server.ws_url, INIT | {"inactivity_timeout": 1})
+        assert (await resumed.until("error"))["code"] == "TIMEOUT", "with one it is"

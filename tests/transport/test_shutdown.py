@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.request
@@ -81,7 +82,20 @@ async def test_sigterm_ends_sessions_with_their_finals(tmp_path: Path) -> None:
     assert caller.of("error")[0]["retry_after"] > 0
     assert "tried" in " ".join(final["text"].lower() for final in caller.finals)
     assert "anyone who can reach this server may use it" in said
+    assert said.index("draining: 1 session, at most 0.3 s") < said.index("stopped")
     assert "Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_said_in_the_last_line(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--data-dir", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert "Traceback" not in done.stderr
 
 
 async def test_a_session_may_end_by_itself_while_the_server_drains(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class Backlog:
         """The oldest whole sample that can be sent again."""
         return -(-self._first // self._sample_bytes)
 
+    @property
+    def end_sample(self) -> int:
+        """Where the audio appended so far ends; a sample begun is counted."""
+        return -(-self._end // self._sample_bytes)
+
     def append(self, frame: bytes | str, *, is_kept: bool = True) -> None:
         """Add audio (bytes) or a control message (text). ``is_kept``: it is sent again after a break."""
         entry = _Entry(self._end, frame, is_kept)

@@ -22,7 +22,8 @@ COMING_BACK: Final = 4000
 class Door:
     """Where a server is, and how to get in. ``timeout``: seconds for connecting and for ``ready``.
 
-    ``abandoned``: connections that were given up after the init message went out, and may still arrive at the server.
+    ``abandoned``: attempts that got no answer in time, and may still arrive at the server. One whose connection ended
+    does not.
     """
 
     url: str
@@ -46,8 +47,8 @@ class Door:
                     event = decode_event(await transport.receive())
                 except ValueError:
                     event = None
-                except BaseException:
-                    self.abandoned += 1
+                except BaseException as error:
+                    self.abandoned += isinstance(error, asyncio.CancelledError)
                     await transport.close(COMING_BACK)
                     raise
         except TimeoutError:

@@ -67,7 +67,7 @@ class Mending:
         self._timeline = timeline
         self._questions = questions
         self._on_connection = on_connection or (lambda change: None)
-        self._is_gone = self._is_over = False  # the session; and all it has acknowledged is final
+        self._is_gone = False  # the session
         self._started_at = time.monotonic()
         self._lost_at: float | None = None  # since when there is no progress
 
@@ -94,7 +94,7 @@ class Mending:
             raise error
         match error.code:
             case ErrorCode.SERVER_DRAINING:
-                self._is_gone = self._is_over = True
+                self._is_gone = True
             case ErrorCode.SESSION_REPLACED if self._door.abandoned:  # by an attempt of ours that was held up
                 self._door.abandoned -= 1
             case code if code != CONNECTION_LOST:
@@ -113,11 +113,12 @@ class Mending:
         deadline = self._lost_at + self._policy.give_up_sec
         reason = StreamClientError(CONNECTION_LOST, "the connection breaks again and again")
         for wait in self._policy.waits():
-            wait = max(wait, reason.retry_after or 0.0)
-            if time.monotonic() + wait >= deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 message = f"gave up after {self._policy.give_up_sec:g} s: {reason.message}"
                 raise StreamClientError(CONNECTION_LOST, message, reason.retry_after)
-            await asyncio.sleep(wait)
+            # A long Retry-After says no more than when to come; the last attempt is made when the time is over.
+            await asyncio.sleep(min(max(wait, reason.retry_after or 0.0), left))
             try:
                 return await (self._restart() if self._is_gone else self._resume())
             except StreamClientError as error:
@@ -148,10 +149,13 @@ class Mending:
         if self._is_gone:
             first = self._backlog.first_sample
             elapsed = time.monotonic() - self._started_at
-            start = self._timeline.restart(is_over=self._is_over, first_sample=first, elapsed_sec=elapsed)
+            start = self._timeline.restart(first_sample=first, elapsed_sec=elapsed)
+            self._questions.restart()
+            self._door.abandoned = 0  # those would come to the session that is gone
         else:
-            self._timeline.receive_ack(ready.received_samples)
+            # Not heard yet: what the server has made of it is still to be replayed, and this connection may break, too.
             start = self._timeline.position(ready.received_samples)
+            self._questions.resume()
         if not self._backlog.rewind(start):
             await transport.close()
             raise StreamClientError(
@@ -159,6 +163,6 @@ class Mending:
             )
         how: Literal["resumed", "restarted"] = "restarted" if self._is_gone else "resumed"
         logger.info("%s at sample %d", how, start)
-        self.ready, self._is_gone, self._is_over = ready, False, False
+        self.ready, self._is_gone = ready, False
         self._on_connection(ConnectionChange(how, f"the stream goes on in session {ready.session_id}"))
         return transport

@@ -4,7 +4,7 @@ numbered on. Plain data: it knows no sockets and no clock.
 A session that is resumed goes on by itself. But its server may end it because it shuts down, or be gone when the client
 comes back. Then a new session takes over, here or on another server. It begins where speech may lie that is in no
 final, and its events get the numbers and times of the stream. Speech of another channel that is heard a second time on
-the way is left out.
+the way is left out: a segment that is final already wholly, of one that goes on behind it the words that are.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _Segment:
     id: int  # of the stream, not of the session
     channel: int
     start_ms: int
+    said_ms: int = 0  # words that end up to here are in an earlier final
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,18 @@ class Timeline:
         self._base = 0  # samples of the stream before the present session
         self._received = 0  # samples of the stream that a server has
         self._open: dict[int, _Segment] = {}  # by their number in the session
-        self._again: set[int] = set()  # segments of the session that are final already
+        self._held: dict[int, SpeechStart] = {}  # segments that begin in what is final, until they go on behind it
         self._said: dict[int, _Said] = {}  # by channel
         self._finals: list[tuple[int, int, str]] = []
         self._given = 0  # the number of the last event given
-        self._before = 0  # what is added to the numbers of the present session
         self._segments = 0
+        self._is_restarted = False
         self._earlier_sec = 0.0
 
     @property
     def needed_from(self) -> int:
         """The first sample that any session could still ask for."""
-        return max(0, min(self._restart_ms(is_over=False) * self._rate // 1000, self._received))
+        return max(0, min(self._restart_ms() * self._rate // 1000, self._received))
 
     def position(self, received_samples: int) -> int:
         """A count of the present session as a sample of the stream."""
@@ -87,91 +88,109 @@ class Timeline:
     def receive_ack(self, received_samples: int) -> None:
         self._received = max(self._received, self.position(received_samples))
 
-    def restart(self, *, is_over: bool, first_sample: int, elapsed_sec: float) -> int:
+    def restart(self, *, first_sample: int, elapsed_sec: float) -> int:
         """Begin a new session; the sample of the stream that it begins with.
 
-        ``is_over``: the server has made final all that it acknowledged. ``first_sample``: the oldest there is.
-        ``elapsed_sec``: how long the stream has lasted.
+        ``first_sample``: the oldest there is. ``elapsed_sec``: how long the stream has lasted.
         """
-        self._base = max(first_sample, min(self._restart_ms(is_over=is_over) * self._rate // 1000, self._received))
+        self._base = max(first_sample, self.needed_from)
         self._received = self._base
         self._open.clear()
-        self._again.clear()
+        self._held.clear()
         self.last_seq = 0
-        self._before = self._given
+        self._is_restarted = True
         self._earlier_sec = elapsed_sec
         return self._base
 
-    def receive(self, event: Event) -> Event | None:
-        """The event as one of the stream; None where it is known already."""
+    def receive(self, event: Event) -> list[Event]:
+        """The event as one of the stream; nothing where it is known already, two where one was held back before it."""
         if isinstance(event, Ready | Ack | Warning | Error):
-            return event
-        seq = event.seq
-        if seq <= self.last_seq:
-            return None
-        self.last_seq = seq
-        numbered = self._number(event)
-        if numbered is None:
-            self._before -= 1
-            return None
-        self._given = seq + self._before
-        return replace(numbered, seq=self._given)
+            return [event]
+        if event.seq <= self.last_seq:
+            return []
+        self.last_seq = event.seq
+        given: list[Event] = []
+        for moved in self._move(event):
+            self._given += 1
+            given.append(replace(moved, seq=self._given))
+        return given
 
-    def _number(self, event: Numbered) -> Numbered | None:
+    def _move(self, event: Numbered) -> list[Numbered]:
         shift = self._base * 1000 // self._rate
         match event:
             case SpeechStart(segment_id=number, offset_ms=offset, channel=channel):
                 said = self._said.get(channel)
-                if self._base and said is not None and offset + shift < said.end_ms - SAME_MS:
-                    self._again.add(number)
-                    return None
+                if self._is_restarted and said is not None and offset + shift < said.end_ms - SAME_MS:
+                    self._held[number] = event
+                    return []
                 segment = self._open.get(number) or self._begin(number, channel, offset + shift)
-                return replace(event, segment_id=segment.id, offset_ms=segment.start_ms)
+                return [replace(event, segment_id=segment.id, offset_ms=segment.start_ms)]
             case Partial() | SpeechEnd() | FinalSegment():
-                if event.segment_id in self._again:
-                    return None
-                number, offset = event.segment_id, event.offset_ms
-                segment = self._open.get(number) or self._begin(number, event.channel, offset + shift)
-                moved = replace(event, segment_id=segment.id, offset_ms=offset + shift)
+                number, offset = event.segment_id, event.offset_ms + shift
+                begun: list[Numbered] = []
+                if number in self._held:
+                    said = self._said[event.channel]
+                    end = offset + (event.duration_ms if isinstance(event, Partial) else 0)
+                    if isinstance(event, FinalSegment):
+                        del self._held[number]
+                        return []
+                    if end <= said.free_ms:
+                        return []
+                    segment = self._begin(number, event.channel, said.end_ms, said.end_ms)
+                    begun.append(replace(self._held.pop(number), segment_id=segment.id, offset_ms=said.end_ms))
+                segment = self._open.get(number) or self._begin(number, event.channel, offset)
+                moved = replace(event, segment_id=segment.id, offset_ms=offset)
                 if isinstance(moved, FinalSegment):
                     del self._open[number]
-                    moved = self._final(moved, shift)
-                return moved
-            case EndOfTranscript() if self._base:
-                return replace(event, text=join_text(text for _, _, text in sorted(self._finals)))
-            case Done() if self._base:
-                return replace(
-                    event,
-                    total_segments=len(self._finals),
-                    total_audio_duration_sec=round(event.total_audio_duration_sec + self._base / self._rate, 3),
-                    connection_duration_sec=round(event.connection_duration_sec + self._earlier_sec, 3),
-                )
-        return event
+                    moved = self._final(moved, shift, segment.said_ms)
+                elif isinstance(moved, Partial) and segment.said_ms:
+                    moved = replace(moved, stable_chars=0)  # the final begins with a later word
+                return [*begun, moved]
+            case EndOfTranscript() if self._is_restarted:
+                return [replace(event, text=join_text(text for _, _, text in sorted(self._finals)))]
+            case Done() if self._is_restarted:
+                return [
+                    replace(
+                        event,
+                        total_segments=len(self._finals),
+                        total_audio_duration_sec=round(event.total_audio_duration_sec + self._base / self._rate, 3),
+                        connection_duration_sec=round(event.connection_duration_sec + self._earlier_sec, 3),
+                    )
+                ]
+        return [event]
 
-    def _begin(self, number: int, channel: int, start_ms: int) -> _Segment:
-        segment = self._open[number] = _Segment(self._segments, channel, start_ms)
+    def _begin(self, number: int, channel: int, start_ms: int, said_ms: int = 0) -> _Segment:
+        segment = self._open[number] = _Segment(self._segments, channel, start_ms, said_ms)
         self._segments += 1
         return segment
 
-    def _final(self, final: FinalSegment, shift: int) -> FinalSegment:
+    def _final(self, final: FinalSegment, shift: int, said_ms: int) -> FinalSegment:
         end = final.offset_ms + final.duration_ms
+        if final.words is not None:
+            moved = (
+                Word(word.word, word.start_ms + shift, word.end_ms + shift, word.confidence) for word in final.words
+            )
+            words = tuple(word for word in moved if word.end_ms > said_ms)
+            if len(words) < len(final.words):
+                start = words[0].start_ms if words else min(said_ms, end)
+                text = join_text(word.word for word in words)
+                final = replace(final, text=text, offset_ms=start, duration_ms=end - start)
+            final = replace(final, words=words)
         self._said[final.channel] = _Said(end, end + min(TAIL_MS, final.silence_duration_ms // 2))
         self._finals.append((final.offset_ms, final.channel, final.text))
-        if not shift or final.words is None:
-            return final
-        words = (Word(word.word, word.start_ms + shift, word.end_ms + shift, word.confidence) for word in final.words)
-        return replace(final, words=tuple(words))
+        return final
 
-    def _restart_ms(self, *, is_over: bool) -> int:
+    def _restart_ms(self) -> int:
         """Where another session would begin: before all speech that is in no final, behind all that is in one."""
         received = self._received * 1000 // self._rate
         channels = {*self._said, *(segment.channel for segment in self._open.values()), 0}
-        return min(self._restart_of(channel, received, is_over=is_over) for channel in channels)
+        return min(self._restart_of(channel, received) for channel in channels)
 
-    def _restart_of(self, channel: int, received: int, *, is_over: bool) -> int:
+    def _restart_of(self, channel: int, received: int) -> int:
         free = self._said[channel].free_ms if channel in self._said else 0
         starts = [segment.start_ms for segment in self._open.values() if segment.channel == channel]
+        starts += [self._said[channel].end_ms for held in self._held.values() if held.channel == channel]
         if starts:
             first = min(starts)
             return min(first, max(first - LEAD_MS, free))
-        return max(received - (LEAD_MS if is_over else DOUBT_MS), min(free, received))
+        return max(received - DOUBT_MS, min(free, received))

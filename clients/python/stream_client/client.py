@@ -23,15 +23,7 @@ from stream_client._timeline import Timeline
 from stream_client._transport import Connector, Transport, TransportClosed, connect_websocket
 from stream_client.error import CONNECTION_LOST, StreamClientError
 from stream_client.reconnect import ConnectionChange, ReconnectPolicy
-from stream_protocol import (
-    ClientError,
-    ErrorCode,
-    Event,
-    decode_event,
-    decode_init,
-    decode_message,
-    encode_message,
-)
+from stream_protocol import ClientError, ErrorCode, Event, decode_event, decode_init, decode_message, encode_message
 from stream_protocol.audio_format import DTYPES, SAMPLE_BYTES
 from stream_protocol.events import Ack, Configured, Done, Error, Flushed, Ready
 
@@ -105,7 +97,7 @@ class StreamClient:
         self._work = asyncio.Event()  # the backlog has something to send
         self._room = asyncio.Event()  # and little enough that the caller need not wait
         self._timeline = Timeline(sample_rate)
-        self._questions = Questions()
+        self._questions = Questions(self._backlog)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._mending = Mending(
             Door(url, headers, ssl_context, connect, open_timeout),
@@ -169,8 +161,9 @@ class StreamClient:
 
     async def flush(self) -> Flushed:
         """Make everything sent so far final, and wait for it. Events go on meanwhile."""
-        message, answer = self._questions.flush()
-        await self._put(message)
+        self._check()
+        answer = self._questions.flush()
+        self._work.set()
         return await answer
 
     async def configure(self, **fields: Any) -> Configured:
@@ -183,8 +176,9 @@ class StreamClient:
             message = encode_message(decode_message(json.dumps({"type": "configure", **fields})))
         except ClientError as error:
             raise StreamClientError(error.code, error.message) from None
+        self._check()
         answer = self._questions.configure(message)
-        await self._put(message)
+        self._work.set()
         return await answer
 
     async def keepalive(self) -> None:
@@ -207,16 +201,18 @@ class StreamClient:
         return event
 
     async def _put(self, frame: bytes | str, *, is_kept: bool = True) -> None:
-        if self._error is not None:
-            raise self._error
-        assert self._task is not None, "the client is not open; use `async with`"
+        self._check()
         self._backlog.append(frame, is_kept=is_kept)
         self._work.set()
         while self._backlog.unsent_bytes > _FRAME_BYTES and self._error is None:
             self._room.clear()
             await self._room.wait()
+        self._check()
+
+    def _check(self) -> None:
         if self._error is not None:
             raise self._error
+        assert self._task is not None, "the client is not open; use `async with`"
 
     # One task for the connection's whole life, and one more for writing to each transport.
     async def _run(self, transport: Transport) -> None:
@@ -269,6 +265,7 @@ class StreamClient:
         match event:
             case Ack(received_samples=received):
                 self._timeline.receive_ack(received)
+                self._questions.heard(self._timeline.position(received))
                 self._backlog.forget(self._timeline.needed_from)
                 self._mending.progress()
                 return False
@@ -276,22 +273,16 @@ class StreamClient:
                 raise StreamClientError(code, message, retry_after)
             case Ready():
                 return False
-        known = self._timeline.receive(event)
-        if known is None:
-            return False
-        self._mending.progress()
-        match known:
-            case Flushed():
-                answered = self._questions.flushed(known)
-                if answered is None:
-                    return False
-                self._backlog.settle(answered)
-            case Configured():
-                answered = self._questions.configured(known)
-                if answered is not None:
-                    self._backlog.settle(answered)
-        self._mailbox.put(known)
-        return isinstance(known, Done)
+        for known in self._timeline.receive(event):
+            self._mending.progress()
+            match known:
+                case Flushed() if not self._questions.flushed(known):
+                    continue
+                case Configured():
+                    self._questions.configured(known)
+                    self._work.set()  # the next question may be asked
+            self._mailbox.put(known)
+        return isinstance(event, Done)
 
     def _finish(self, error: StreamClientError | None) -> None:
         """The stream is over: let go of everyone who waits."""
