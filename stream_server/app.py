@@ -32,7 +32,7 @@ from stream_server.certificate import tls_context
 from stream_server.descriptor import DescriptorWatch
 from stream_server.engine.device import resolve_device
 from stream_server.engine.engine import Engine
-from stream_server.engine.memory import release_memory
+from stream_server.engine.memory import large_pieces_apart, release_memory
 from stream_server.engine.recognizer import Recognizer
 from stream_server.engine.registry import load_recognizer
 from stream_server.job_system import open_job_system
@@ -278,6 +278,7 @@ class Server(uvicorn.Server):
                 # What is there now stays. Looking through it again and again stopped everything for 0.1 s at a time
                 # with torch and thousands of streams, which is longer than the shortest chunk.
                 release_memory()
+                large_pieces_apart(False)
                 gc.freeze()
                 # The engine's thread waits for the device many times in a step, and then for its turn among threads.
                 sys.setswitchinterval(TURN_SEC)
@@ -337,6 +338,7 @@ def create_server(settings: Settings, recognizer: Recognizer | None = None) -> S
 
 def serve(settings: Settings) -> None:
     """Serve until a signal comes; the first one drains, the second one ends at once."""
+    large_pieces_apart(True)
     server = create_server(settings)
     server.owns_process = True
     server.run()
