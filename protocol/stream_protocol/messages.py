@@ -97,7 +97,7 @@ class Init(Message):
     words: bool = True
     """Whether finals carry `words`."""
     inactivity_timeout: InactivitySec = 300.0
-    """Seconds without audio or `keepalive` before the server ends the session with `TIMEOUT`; it stands still while the session has no connection."""
+    """Seconds without audio or `keepalive` until the session ends with `TIMEOUT`; without a connection none pass."""
     max_connection_duration: ConnectionSec = 3600.0
     """Seconds after which the server ends the session with `TIMEOUT`."""
     vad: str | None = None
