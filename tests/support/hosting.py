@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+import httpx2
+
 from stream_server.engine.recognizer import Recognizer
 from tests.support.running import Running, running_server
 
@@ -43,3 +45,9 @@ def hosted_server(recognizer: Recognizer | None = None, **overrides: Any) -> Ite
             loop.call_soon_threadsafe(ending.set)
     finally:
         thread.join()
+
+
+def client_of(server: Running, key: str) -> httpx2.Client:
+    """A client of the server that speaks with this API key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx2.Client(base_url=server.http_url, headers=headers, trust_env=False, timeout=60)

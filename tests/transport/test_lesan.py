@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.clip import DAMAGED, PICTURE, clip
 from tests.support.fake import FakeRecognizer
-from tests.support.hosting import hosted_server
+from tests.support.hosting import client_of, hosted_server
 from tests.support.postgres import Postgres
 from tests.support.receiver import Receiver, running_receiver
 from tests.support.running import Running
@@ -42,11 +42,6 @@ def web() -> Iterator[Receiver]:
     with running_receiver() as web:
         web.files |= {"/a.wav": clip(), "/damaged.wav": DAMAGED}
         yield web
-
-
-def client_of(server: Running, key: str) -> httpx2.Client:
-    headers = {"Authorization": f"Bearer {key}"}
-    return httpx2.Client(base_url=server.http_url, headers=headers, trust_env=False, timeout=60)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.clip import PICTURE, clip
 from tests.support.fake import FakeRecognizer
-from tests.support.hosting import hosted_server
+from tests.support.hosting import client_of, hosted_server
 from tests.support.running import Running
 
 KEY, OTHER = "sk-one", "sk-two"
@@ -25,11 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = {"job_worker": "inline", "api_keys": (KEY, OTHER), "max_upload_bytes": MOST}
     with hosted_server(FakeRecognizer(), data_dir=folder, **settings) as running:
         yield running
-
-
-def client_of(server: Running, key: str) -> httpx2.Client:
-    headers = {"Authorization": f"Bearer {key}"}
-    return httpx2.Client(base_url=server.http_url, headers=headers, trust_env=False, timeout=60)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from stream_server.jobs.table import objects
 from tests.conformance.surface import PAUSE_SEC
 from tests.support.clip import clip
 from tests.support.fake import FakeRecognizer
-from tests.support.hosting import hosted_server
+from tests.support.hosting import client_of, hosted_server
 from tests.support.running import Running
 from tests.support.site import Site, content, redirect, running_site
 
@@ -56,11 +56,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, web: Site) -> Iterator[Runn
     ):
         patch.setattr(socket, "getaddrinfo", resolve)
         yield running
-
-
-def client_of(server: Running, key: str) -> httpx2.Client:
-    headers = {"Authorization": f"Bearer {key}"}
-    return httpx2.Client(base_url=server.http_url, headers=headers, trust_env=False, timeout=60)
 
 
 @pytest.fixture

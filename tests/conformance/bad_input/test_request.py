@@ -9,9 +9,10 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from tests.conformance.bad_input.conftest import OTHER, client_of
+from tests.conformance.bad_input.conftest import OTHER
 from tests.conformance.surface import PAUSE_SEC, SURFACES
 from tests.support.clip import clip
+from tests.support.hosting import client_of
 from tests.support.running import Running
 
 ways = pytest.mark.parametrize("way", SURFACES)

@@ -11,9 +11,10 @@ from typing import Final
 import httpx2
 import pytest
 
-from tests.conformance.bad_input.conftest import KEY, PATIENCE_SEC, STALL_SEC, client_of
+from tests.conformance.bad_input.conftest import KEY, PATIENCE_SEC, STALL_SEC
 from tests.conformance.surface import PAUSE_SEC, SURFACES
 from tests.support.clip import clip
+from tests.support.hosting import client_of
 from tests.support.running import Running
 
 ways = pytest.mark.parametrize("way", SURFACES)
