@@ -126,6 +126,7 @@ class LiveSession:
         self._streams: dict[int, EngineStream] = {}
         self._log: deque[Outgoing] = deque(maxlen=REPLAY_EVENTS)
         self._leaving: StreamError | None = None  # what it is to end with, once nobody speaks
+        self._warnings: dict[str, Outgoing] = {}  # the newest of each code that still says something later
         self._farewell: Outgoing | None = None  # the error that ended the session
         self._outbox: Outbox | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -172,7 +173,8 @@ class LiveSession:
         self._detached_at = None
         self.session.keep_alive(self._loop.time())
         outbox.put(Outgoing(None, ready))
-        outbox.replay([*missed, self._farewell] if self._farewell is not None else missed)
+        # A warning has no number: whether it arrived before the break nobody knows. Told once more, none is lost.
+        outbox.replay([*self._warnings.values(), *missed, *([self._farewell] if self._farewell is not None else [])])
         if self.session.close_code is not None:
             outbox.finish(self.session.close_code)
 
@@ -340,6 +342,8 @@ class LiveSession:
             self._log.append(item)
         elif isinstance(event, Error):
             self._farewell = item
+        elif isinstance(event, Warning) and event.deadline_sec is None:
+            self._warnings[event.code] = item
         if self._outbox is not None:
             self._outbox.put(item)
 

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from bench.proxy import Fault, Proxy
 from stream_protocol import ClientError, ErrorCode
+from stream_server.engine.work import Thinned
 from stream_server.transport.live import REPLAY_EVENTS
 from tests.protocol.promise import PromiseWatch
 from tests.support.caller import Caller, call, transcribe
@@ -199,6 +200,22 @@ async def test_the_error_that_ended_a_session_is_said_to_those_who_missed_it() -
         assert await caller.rest() == 4008
     assert [event["type"] for event in caller.events[-2:]] == ["final_segment", "error"]
     assert caller.events[-1]["message"] == "too late"
+
+
+async def test_what_was_warned_of_while_nobody_listened_is_told_again() -> None:
+    """The text may be another one after DEGRADED: whoever is not told takes that for the same as ever."""
+    async with running_server(FakeRecognizer()) as server:
+        caller = await call(server.ws_url, INIT)
+        await caller.until("ready")
+        (live,) = server.service.registry._open()
+        await cut(caller)
+        while live.is_attached:
+            await asyncio.sleep(0.01)
+        live._receive_outcome(Thinned())
+        for _ in range(2):
+            caller = await again(server, caller)
+            assert (await caller.until("warning"))["code"] == "DEGRADED"
+            await cut(caller)
 
 
 async def test_more_missed_events_than_may_wait_for_a_slow_reader() -> None:
