@@ -39,6 +39,7 @@ from bench.report import Advance, Check, figure, print_checks, print_table
 from bench.server import Server, start_server
 from bench.soak_picture import draw
 from bench.tape import write_joined
+from stream_server.jobs.database import DATABASE_NAME
 
 SAMPLE_SEC: Final = 5.0
 WARM_UP: Final = 0.2
@@ -49,6 +50,10 @@ SESSION_SEC: Final = 30.0
 SLOPE_MB: Final = 1.0
 GROWTH: Final = 2
 """Descriptors and threads that may be more at the end than before: the pools of libraries."""
+WARMING_SEC: Final = 60.0
+"""For all clients before the first look: pools keep what was needed at once, and that takes a while to happen."""
+POOLED: Final = 6
+"""Of one connection more in the server's pool and one in its worker's: the file, its log, and the index of that."""
 SHOWN: Final = 20
 GAUGES: Final = (
     "stream_server_sessions",
@@ -64,19 +69,21 @@ class Sample:
 
     second: float
     memory_mb: float
-    descriptors: int
+    descriptors: int  # but for those of the database
+    database: int  # descriptors of its files, of which its pools keep a bounded number open
     threads: int
 
 
 def take_sample(server: Server, began: float) -> Sample:
     """PSS: what is shared counts for each who shares it in part."""
-    memory, descriptors, threads = 0, 0, 0
+    memory, descriptors, database, threads = 0, 0, 0, 0
     for process in (server.process, *server.process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
             memory += process.memory_full_info().pss
             descriptors += process.num_fds()
+            database += sum(DATABASE_NAME in file.path for file in process.open_files())
             threads += process.num_threads()
-    return Sample(time.monotonic() - began, memory / 1e6, descriptors, threads)
+    return Sample(time.monotonic() - began, memory / 1e6, descriptors - database, database, threads)
 
 
 def slope_per_minute(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float | None:
@@ -134,7 +141,9 @@ async def measure(
     output: Path,
     display: ProgressDisplay,
 ) -> dict[str, Any]:
-    """A round with every attack, a rest; the soak, a rest. Prints, and gives everything as JSON can hold it.
+    """A round with every attack, a minute of everything, a rest; then the soak, and a rest.
+
+    Prints, and gives everything as JSON can hold it.
 
     Raises:
         ChildError: the server did not start.
@@ -152,7 +161,7 @@ async def measure(
             address = server.http_url.removeprefix("http://")
             if hostile:
                 await asyncio.gather(*(attack(address, kind, random.Random(seed)) for kind in ATTACKS))
-            await _crowd(server, takes, recording, streams, 0, seed, SESSION_SEC)
+            await _crowd(server, takes, recording, streams, hostile, seed, WARMING_SEC)
             await asyncio.sleep(SETTLE_SEC)
             began = time.monotonic()
             before, held_before = take_sample(server, began), await held(server)
@@ -182,6 +191,7 @@ async def measure(
         Check("memory slope after warm-up", slope, SLOPE_MB, unit="MB/min"),
         Check("problems of good clients", len(book.problems), 0),
         Check("descriptors more after than before", after.descriptors - before.descriptors, GROWTH),
+        Check("descriptors of the database more after than before", after.database - before.database, POOLED),
         Check("threads more after than before", after.threads - before.threads, GROWTH),
         Check("sessions, connections, streams and requests left", held_after, 0),
         Check("good sessions that were cut and finished", book.counts[guest.CUT], 1, at_least=True),
@@ -211,8 +221,11 @@ def _draw(samples: Sequence[Sample], warm_up: float, slope: float | None, title:
 def _print(samples: Sequence[Sample], before: Sample, after: Sample) -> None:
     step = max(1, len(samples) // 10)
     chosen = [("before", before), *((f"{one.second / 60:.1f} min", one) for one in samples[::step]), ("after", after)]
-    rows = [(name, figure(one.memory_mb, "MB", 1), str(one.descriptors), str(one.threads)) for name, one in chosen]
-    print_table("The server and its worker", ("", "memory", "descriptors", "threads"), rows)
+    rows = [
+        (name, figure(one.memory_mb, "MB", 1), str(one.descriptors), str(one.database), str(one.threads))
+        for name, one in chosen
+    ]
+    print_table("The server and its worker", ("", "memory", "descriptors", "of the database", "threads"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -34,7 +34,7 @@ async def test_no_attack_is_noticed_by_others(kind: Attack, monkeypatch: pytest.
 
 
 def test_growth_is_a_slope() -> None:
-    samples = [Sample(second, 100 + second / 30, 50, 10) for second in range(0, 300, 5)]
+    samples = [Sample(second, 100 + second / 30, 50, 9, 10) for second in range(0, 300, 5)]
     assert slope_per_minute(samples, lambda sample: sample.memory_mb) == 2.0
     assert slope_per_minute(samples, lambda sample: sample.descriptors) == pytest.approx(0.0)
     assert slope_per_minute(samples[:2], lambda sample: sample.memory_mb) is None
