@@ -16,6 +16,7 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY stream_server stream_server
 COPY protocol/stream_protocol protocol/stream_protocol
 COPY clients/python/stream_client clients/python/stream_client
+COPY clients/browser/stream_browser clients/browser/stream_browser
 # Installed, not editable, into an environment that the next stage takes as a whole; pip stays behind.
 RUN --mount=type=cache,target=/root/.cache/pip \
     case "$VARIANT" in \

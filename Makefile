@@ -20,6 +20,10 @@ MADE := $(VENV)/made.stamp
 BASE := $(VENV)/base.stamp
 DEV  := $(VENV)/dev.stamp
 
+# The browser client needs Node for its tests and types only, and there are none where npm is missing.
+BROWSER := clients/browser
+NODE    := $(if $(shell command -v npm),$(BROWSER)/node_modules/made.stamp,no-npm)
+
 # The tests of the GPU engine run on a CPU, with the torch that constraints.txt names.
 EVERYTHING := .[dev,bench,torch,web,otel]
 
@@ -38,7 +42,8 @@ serve: $(BASE)  ## Run the server on http://127.0.0.1:8000
 install: $(BASE)  ## Install the server and the command line into .venv
 	@echo "Installed: $(BIN)/stream-server --help"
 
-test: $(DEV)  ## Run every test
+test: $(DEV) $(NODE)  ## Run every test, those of the pages in Chromium included
+	@.ci/packages chromium
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV)  ## Check style, formatting, and what is known of the packages
@@ -55,8 +60,9 @@ format: $(DEV)  ## Put the code into the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(DEV)  ## Check types
+types: $(DEV) $(NODE)  ## Check types, in Python and JavaScript
 	@$(BIN)/mypy
+	@[ ! -e $(NODE) ] || npm --prefix $(BROWSER) run --silent check
 
 docs-check: $(DEV)  ## Check links, the file tree, settings and commands in the documents
 	@$(BIN)/python -m pytest -q tests/test_docs.py
@@ -65,7 +71,7 @@ bench: $(DEV)  ## Measure accuracy, cost, latency and capacity [AUDIO=folder wit
 	@$(BIN)/python -m bench $(if $(AUDIO),--folder $(AUDIO)) $(ARGS)
 
 clean:  ## Remove what these chores made, .venv included
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(BROWSER)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. `ensurepip` is what Debian leaves out of a bare python3.
@@ -89,6 +95,14 @@ $(DEV): pyproject.toml tests/constraints.txt | $(MADE)
 	@$(PIP) install --quiet --no-deps 'silero-vad>=6.2,<7'
 	@echo "Installed silero-vad as well, without torch"
 	@touch $(BASE) $@
+
+$(BROWSER)/node_modules/made.stamp: $(BROWSER)/package-lock.json
+	@echo "Installing what the tests and types of the browser client need into $(BROWSER)/node_modules"
+	@npm --prefix $(BROWSER) ci --no-audit --no-fund --loglevel error >/dev/null
+	@touch $@
+
+no-npm:
+	@echo "There is no npm: the types of the browser client are not checked, and its tests are skipped"
 
 define install
 echo "Installing $(1) into $(VENV); a minute or two"; \

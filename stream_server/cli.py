@@ -138,7 +138,7 @@ def serve(
     log_level: Annotated[LogLevel | None, typer.Option(help="How much to log.")] = None,
 ) -> None:
     """Run the server. What is not given here comes from the environment, then from the defaults."""
-    from stream_server.app import serve as serve_app
+    from stream_server.server import serve as serve_app
     from stream_server.settings import Settings
 
     settings = Settings.load(

@@ -73,6 +73,13 @@ class SessionLimit:
             raise self.full(f"no session is free: {self.taken} of {self.most} are in use")
         self.check_streams(streams)
 
+    @property
+    def wait(self) -> float | None:
+        """When to try again, for who would be refused now because there is no room; None where there is. It asks
+        nothing of the limit, and is counted nowhere."""
+        is_filled = self._filled is not None and self._filled(1) > 1
+        return self._wait(0.0) if is_filled or self.taken >= self.most else None
+
     def check_streams(self, streams: int) -> None:
         """Whether the device can do with so many more streams, of whichever session.
 

@@ -153,14 +153,14 @@ def test_wrong_usage_is_one_line_and_status_2(run: Run, fake: Any, arguments: li
 
 def test_serve_hands_on_what_was_given(run: Run, fake: Any) -> None:
     served: list[Any] = []
-    fake("stream_server.app", serve=served.append)
+    fake("stream_server.server", serve=served.append)
     assert run("serve", "--port", "9000", "--log-level", "debug", "--max-sessions", "7").status == 0
     settings = served[0]
     assert (settings.port, settings.log_level, settings.max_sessions) == (9000, "debug", 7)
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "name"), [("serve", "app", "serve"), ("worker", "worker_process", "run_worker")]
+    ("command", "module", "name"), [("serve", "server", "serve"), ("worker", "worker_process", "run_worker")]
 )
 def test_what_a_server_writes_is_private(
     run: Run, fake: Any, tmp_path: Path, command: str, module: str, name: str
@@ -204,7 +204,7 @@ def test_failures_are_one_line_and_status_1(run: Run, fake: Any, error: Exceptio
     def serve(settings: Any) -> None:
         raise error
 
-    fake("stream_server.app", serve=serve)
+    fake("stream_server.server", serve=serve)
     assert run("serve") == Result(1, "", text)
 
 
@@ -212,7 +212,7 @@ def test_an_interrupt_is_status_130(run: Run, fake: Any) -> None:
     def serve(settings: Any) -> None:
         raise KeyboardInterrupt
 
-    fake("stream_server.app", serve=serve)
+    fake("stream_server.server", serve=serve)
     assert run("serve").status == 130
 
 

@@ -222,3 +222,14 @@ def test_python_examples_import_what_there_is(document: Path) -> None:
             if isinstance(node, ast.ImportFrom) and node.module:
                 module = importlib.import_module(node.module)
                 assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@documents
+def test_javascript_examples_import_what_there_is(document: Path) -> None:
+    """From the browser client, by the name of its package or an address of a server."""
+    index = (ROOT / "clients" / "browser" / "stream_browser" / "client" / "index.js").read_text(encoding="utf-8")
+    exported = set(re.findall(r"\w+", " ".join(re.findall(r"^export \{(.+?)\}", index, re.MULTILINE))))
+    pattern = r"import \{([^}]+)\} from \"(?:@stream-server/client|\S+/client/index\.js)\""
+    for body in _fences(document, "html", "js", "javascript", "ts"):
+        for names in re.findall(pattern, body):
+            assert set(re.findall(r"\w+", names)) <= exported

@@ -20,6 +20,7 @@ PACKAGES = {
     "stream_protocol": ROOT / "protocol" / "stream_protocol",
     "stream_server": ROOT / "stream_server",
     "stream_client": ROOT / "clients" / "python" / "stream_client",
+    "stream_browser": ROOT / "clients" / "browser" / "stream_browser",
 }
 
 
@@ -64,6 +65,7 @@ VIEW = ("stream_server.log", "stream_server.tracing")
 """What any layer that has something to tell may use."""
 TRANSPORT = "stream_server.transport"
 CLIENT = "stream_client"
+BROWSER = "stream_browser"
 
 LAYERS = (
     Layer((PROTOCOL,), (PROTOCOL,), ("orjson", "pydantic"), pure=True),
@@ -130,7 +132,7 @@ LAYERS = (
         (TRANSPORT,),
         (
             *(PROTOCOL, AUDIO, FORMATS, ENGINE, *SESSION, *RULES, *KEYS, TOKEN, TEXT, JOBS, SETTINGS, METRICS, *VIEW),
-            TRANSPORT,
+            *(BROWSER, TRANSPORT),
         ),
         (
             *("anyio", "fastapi", "h11", "langcodes", "numpy", "orjson", "pydantic", "python_multipart"),
@@ -147,9 +149,10 @@ LAYERS = (
     Layer(("stream_server.tracing",), (), ("opentelemetry",)),
     Layer(("stream_server.reading",), (), ("prometheus_client",)),
     Layer((CLIENT,), (PROTOCOL, CLIENT), ("uvloop", "websockets")),
+    Layer((BROWSER,), pure=True),
 )
 
-ENTRY = ("stream_server.app", "stream_server.cli", "stream_server.__main__")
+ENTRY = ("stream_server.app", "stream_server.server", "stream_server.cli", "stream_server.__main__")
 """What nobody but the entry point imports."""
 
 IMPURE = ("asyncio", "concurrent", "multiprocessing", "os", "random", "select", "socket", "subprocess", "threading")
@@ -225,7 +228,7 @@ def test_the_base_needs_nothing_of_the_gpu_extra() -> None:
         "import sys\n"
         "for name in ('torch', 'torchaudio', 'transformers', 'safetensors', 'tokenizers', 'huggingface_hub'):\n"
         "    sys.modules[name] = None\n"
-        "import stream_server.app, stream_server.cli, stream_server.transcribe, stream_client\n"
+        "import stream_server.server, stream_server.cli, stream_server.transcribe, stream_client\n"
         f"{LOAD}"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

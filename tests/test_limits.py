@@ -30,6 +30,20 @@ def test_a_full_server() -> None:
     assert limit.taken == 2
 
 
+def test_when_to_come_back_can_be_asked_without_being_refused() -> None:
+    """By browsers, whose pages are not shown why their WebSocket was refused."""
+    filled = 0.5
+    limit = SessionLimit(1, most_per_key=0, retry_after=3, filled=lambda _: filled)
+    assert limit.wait is None
+    filled = 1.1
+    assert limit.wait == 3
+    filled = 0.5
+    limit.acquire(None)
+    assert [limit.wait for _ in range(3)] == [3, 3, 3], "those who ask are not those who come back"
+    limit.release(None)
+    assert limit.wait is None
+
+
 def test_a_key_with_as_many_as_it_may_have() -> None:
     limit = SessionLimit(10, most_per_key=1, retry_after=3)
     limit.acquire("a")

@@ -92,9 +92,12 @@ async def readyz(service: Served, response: Response) -> Readiness:
         status = "draining"
     elif not service.engine.is_alive:
         status = "engine stopped"
+    wait = service.limit.wait  # a browser's page is not shown why its WebSocket was refused, so it asks here
     if status != "ready":
         response.status_code = 503
-        response.headers["Retry-After"] = str(math.ceil(service.settings.retry_after))
+        wait = service.settings.retry_after
+    if wait is not None:
+        response.headers["Retry-After"] = str(math.ceil(wait))
     return Readiness(status=status, sessions=service.limit.taken, max_sessions=service.limit.most)
 
 

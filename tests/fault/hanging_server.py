@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stream_server.app import create_server
 from stream_server.engine.recognizer import Task
 from stream_server.engine.work import Hypothesis
 from stream_server.log import configure_logging
+from stream_server.server import create_server
 from stream_server.settings import Settings
 from tests.support.fake import FakeRecognizer
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream_server.app import Server, create_server
 from stream_server.engine.recognizer import Recognizer
+from stream_server.server import Server, create_server
 from stream_server.settings import Settings
 from stream_server.transport.service import Service
 

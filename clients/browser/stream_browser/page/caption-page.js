@@ -1,0 +1,255 @@
+/**
+ * The caption page as a whole: joins what captions (Captioning) to what shows it, and the visitor's clicks to both.
+ * What each part does, the parts know.
+ */
+
+import { keepAwake } from "./awake.js";
+import { CaptionFeed, ROWS, stepOf } from "./caption-feed.js";
+import { CaptionView } from "./caption-view.js";
+import { Captioning } from "./captioning.js";
+import { ChoiceView } from "./choice-view.js";
+import { Draft } from "./draft.js";
+import { element } from "./element.js";
+import { LargeType } from "./large-type.js";
+import { LevelView } from "./level-view.js";
+import { NoticeView } from "./notice-view.js";
+import { problemOf } from "./problem.js";
+import { Replay } from "./replay.js";
+import { SearchView } from "./search-view.js";
+import { Settings } from "./setting.js";
+import { connectSettings } from "./settings-dialog.js";
+import { connectShortcuts } from "./shortcut-help.js";
+import { Speakers } from "./speaker.js";
+import { StatusView } from "./status-view.js";
+import { TimelineView } from "./timeline-view.js";
+import { connectTools } from "./transcript-tool.js";
+import { TransportView } from "./transport-view.js";
+
+/** @typedef {import("./caption-state.js").Change} Change */
+/** @typedef {import("./caption-state.js").Final} Final */
+
+const TOAST_MS = 2500;
+
+export class CaptionPage {
+  #api;
+  #settings = new Settings(storage("localStorage"));
+  #draft = new Draft(storage("sessionStorage"));
+  #speakers = new Speakers();
+  #feed = new CaptionFeed([new CaptionView(element("#captions", HTMLElement), ROWS)]);
+  #notice = new NoticeView(element("#notice", HTMLElement));
+  #level = new LevelView(element("#level", HTMLElement));
+  #toast = element("#toast", HTMLElement);
+  #file = element("#file", HTMLInputElement);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #toasting;
+  #captioning;
+  #choice;
+  #status;
+  #timeline;
+  #search;
+  #replay;
+  #transport;
+  #openSettings;
+
+  /**
+   * @param {import("./parameter.js").Parameters} parameters
+   * @param {import("./live-api.js").LiveApi} api
+   */
+  constructor({ source, language, model, problems }, api) {
+    this.#api = api;
+    const settings = this.#settings;
+    const wanted = {
+      source: source ?? settings.values.source,
+      language: language ?? settings.values.language,
+      model: model ?? settings.values.model,
+    };
+    this.#choice = new ChoiceView(wanted, (chosen) => {
+      settings.change(chosen);
+      this.#transport.showSource(chosen.source);
+    });
+    this.#replay = new Replay((id) => this.#timeline.setPlaying(id));
+    this.#timeline = new TimelineView({
+      list: element("#finals", HTMLElement),
+      scroller: element("#scroller", HTMLElement),
+      latest: element("#latest", HTMLButtonElement),
+      onPlay: (id) => this.#play(id),
+    });
+    this.#search = new SearchView(
+      element("#search", HTMLInputElement),
+      element("#found", HTMLElement),
+      element("#finals", HTMLElement),
+      () => this.#timeline.entries,
+    );
+    this.#captioning = new Captioning(api, {
+      onLevel: ({ rms }) => this.#level.show(rms, performance.now()),
+      onClipGone: (id) => this.#timeline.setAudio(id, false),
+    });
+    this.#status = new StatusView(
+      {
+        chip: element("#connection", HTMLElement),
+        line: element("#status", HTMLElement),
+        counter: element("#counter", HTMLElement),
+        latency: element("#latency", HTMLElement),
+      },
+      () => this.#captioning.forgetConnection(),
+    );
+    this.#transport = new TransportView(() => this.#captioning.heardMs, () => this.#toggle());
+    this.#transport.showSource(wanted.source);
+    this.#openSettings = connectSettings(settings);
+    this.#listen();
+    this.#connectActions();
+    this.#restore();
+    if (problems.length) this.#tell(problems.join(" "));
+    void this.#loadModels();
+  }
+
+  #listen() {
+    /** @param {string} name @param {(detail: any) => void} then */
+    const on = (name, then) => {
+      this.#captioning.addEventListener(name, (event) => then(/** @type {CustomEvent} */ (event).detail));
+    };
+    on("change", (change) => this.#change(change));
+    on("connection", (connection) => this.#status.showConnection(connection));
+    on("warning", (words) => this.#status.showWarning(words));
+    on("latency", (latency) => this.#status.showLatency(latency));
+    on("speech", (isSpeech) => this.#transport.showSpeech(isSpeech));
+    on("failed", (error) => this.#fail(error));
+    on("phase", (phase) => {
+      this.#transport.showPhase(phase);
+      this.#choice.lock(phase !== "idle");
+      keepAwake(phase === "open");
+      if (phase === "connecting") this.#notice.hide();
+      if (phase === "idle") this.#level.rest();
+    });
+    addEventListener("pagehide", () => this.#captioning.close());
+    addEventListener("beforeunload", (event) => {
+      if (this.#captioning.phase !== "idle") event.preventDefault();
+    });
+  }
+
+  #connectActions() {
+    const { copy } = connectTools({
+      segments: () => this.#captioning.state.finals.map((final) => this.#segmentOf(final)),
+      tell: (words) => this.#tell(words),
+      onClear: () => this.#clear(),
+    });
+    const largeType = new LargeType(this.#settings);
+    connectShortcuts(() => this.#settings.values.shortcuts, {
+      toggle: () => this.#toggle(),
+      fullScreen: () => largeType.toggle(),
+      larger: () => largeType.resize(1),
+      smaller: () => largeType.resize(-1),
+      search: () => element("#search", HTMLInputElement).focus(),
+      copy: () => void copy(),
+      playLast: () => this.#playLast(),
+      settings: () => void this.#openSettings(),
+    });
+    this.#file.addEventListener("change", () => {
+      const [file] = this.#file.files ?? [];
+      if (file) this.#start(file);
+      this.#file.value = ""; // the same file may be chosen again
+    });
+  }
+
+  #toggle() {
+    if (this.#captioning.phase === "stopping") return;
+    if (this.#captioning.phase !== "idle") this.#captioning.stop();
+    else if (this.#choice.chosen.source === "file") this.#file.click();
+    else this.#start(null);
+  }
+
+  /** @param {File | null} file */
+  #start(file) {
+    this.#replay.stop();
+    const { deviceId, opus, stereo, keepAudio } = this.#settings.values;
+    const source = file ? "file" : this.#choice.chosen.source;
+    const channels = stereo && source !== "file" ? 2 : 1;
+    this.#captioning.start({ ...this.#choice.chosen, source, file, deviceId, opus, channels, keepAudio });
+  }
+
+  /** @param {Change} change */
+  #change(change) {
+    const channels = this.#captioning.state.channels;
+    this.#feed.apply(stepOf(change, this.#speakers, channels));
+    if (change.kind !== "final") return;
+    const hasAudio = this.#captioning.clips.get(change.final.id) !== null;
+    this.#search.add(this.#timeline.add(change.final, this.#speakers.of(change.final), change.index, hasAudio));
+    this.#draft.add(change.final);
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    const { title, text, action } = problemOf(error);
+    const steps = {
+      retry: { label: "Try again", onStep: () => this.#toggle() },
+      key: { label: "Enter a key", onStep: () => this.#toggle() },
+      settings: { label: "Settings", onStep: () => void this.#openSettings() },
+      reload: { label: "Reload", onStep: () => location.reload() },
+      "": { label: "", onStep: () => {} },
+    };
+    this.#notice.show({ title, text, ...steps[action] });
+  }
+
+  async #loadModels() {
+    try {
+      this.#choice.offer(await this.#api.models());
+    } catch (error) {
+      const { title, text } = problemOf(error);
+      this.#notice.show({ title, text, label: "Try again", onStep: () => void this.#loadModels() });
+    }
+  }
+
+  #restore() {
+    const finals = this.#draft.read();
+    if (!finals.length) return;
+    this.#captioning.state.restore(finals);
+    this.#captioning.state.finals.forEach((final, index) => {
+      this.#timeline.add(final, this.#speakers.of(final), index, false);
+    });
+    this.#tell("The transcript from before the reload is back. Its sound is not.");
+  }
+
+  #clear() {
+    this.#replay.stop();
+    this.#captioning.state.clear();
+    this.#captioning.clips.clear();
+    this.#timeline.clear();
+    this.#search.clear();
+    this.#draft.clear();
+    this.#feed.apply({ kind: "clear" });
+  }
+
+  /** @param {number} id */
+  #play(id) {
+    const clip = this.#captioning.clips.get(id);
+    if (clip) this.#replay.toggle(id, clip);
+    else this.#tell("The sound of this is not kept any more.");
+  }
+
+  #playLast() {
+    const last = this.#captioning.state.finals.at(-1);
+    if (last) this.#play(last.id);
+  }
+
+  /** @param {Final} final @returns {import("./transcript.js").Segment} */
+  #segmentOf(final) {
+    return { ...final, speaker: this.#speakers.of(final)?.name ?? null };
+  }
+
+  /** A short word, which goes by itself. @param {string} words */
+  #tell(words) {
+    clearTimeout(this.#toasting);
+    this.#toast.textContent = words;
+    this.#toast.hidden = false;
+    this.#toasting = setTimeout(() => (this.#toast.hidden = true), Math.max(TOAST_MS, words.length * 60));
+  }
+}
+
+/** @param {"localStorage" | "sessionStorage"} name @returns {Storage | null} null where the browser forbids it */
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    return null;
+  }
+}
