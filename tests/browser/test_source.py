@@ -178,8 +178,8 @@ async def test_a_microphone_gives_what_it_hears(sources: Sources, fake: Path, pl
     assert taken.format == {"sample_rate": taken.rate, "dtype": "int16", "channels": 1}
     assert taken.rate == await page.evaluate("new AudioContext().sampleRate")
     assert np.median(likeness(samples(taken.bytes), taken.rate, played)) > ALIKE
-    assert set(taken.sizes[:-1]) == {2 * 2560}
-    assert 0 < taken.sizes[-1] <= 2 * 2560
+    assert set(taken.sizes[:-1]) == {2 * 4096}
+    assert 0 < taken.sizes[-1] <= 2 * 4096
     assert np.array_equal(taken.tapped, samples(taken.bytes)), "the tap gets the same"
     assert len(taken.levels) == pytest.approx(12 * len(taken.tapped) / taken.rate, rel=0.2)
     assert max(level["peak"] for level in taken.levels) == pytest.approx(0.4, abs=0.05)

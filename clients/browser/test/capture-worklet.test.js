@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const QUANTUM = 128;
-const FRAME = 20 * QUANTUM;
+const FRAME = 32 * QUANTUM;
 
 /** What a browser's audio thread offers. */
 class AudioWorkletProcessor {
@@ -33,26 +33,26 @@ await import("../stream_browser/client/capture-worklet.js");
 const quantum = (...values) => Float32Array.from({ length: QUANTUM }, (_, at) => values[at] ?? values.at(-1) ?? 0);
 
 /** @param {Capture} capture */
-const frames = (capture) => capture.posted.flatMap(({ data }) => (data instanceof ArrayBuffer ? [data] : []));
+const frames = (capture) => capture.posted.flatMap(({ data }) => (data ? [data.pcm] : []));
 
 /** @param {Capture} capture */
-const levels = (capture) => capture.posted.flatMap(({ data }) => (data && "rms" in data ? [data] : []));
+const levels = (capture) => capture.posted.flatMap(({ data }) => (data ? [{ rms: data.rms, peak: data.peak }] : []));
 
-test("samples become int16, rounded and clipped, in frames of 20 quanta that are moved and not copied", () => {
+test("samples become int16, rounded and clipped, in frames of 32 quanta that are moved and not copied", () => {
   const capture = new Capture({ channelCount: 1 });
-  for (let at = 0; at < 40; at++) {
+  for (let at = 0; at < 64; at++) {
     assert.equal(capture.process([[quantum(0, 1, -1, 2, -2, NaN, 0.25, 100.4 / 32768, 100.6 / 32768)]]), true);
   }
   const [first, second] = frames(capture);
   assert.deepEqual([...new Int16Array(first, 0, 9)], [0, 32767, -32768, 32767, -32768, 0, 8192, 100, 101]);
   assert.equal(first.byteLength, 2 * FRAME);
   assert.notEqual(first, second);
-  assert.deepEqual(capture.posted.find(({ data }) => data === first)?.moved, [first]);
+  assert.deepEqual(capture.posted.find(({ data }) => data.pcm === first)?.moved, [first]);
 });
 
 test("channels are interleaved, and a channel that is not there is silent", () => {
   const capture = new Capture({ channelCount: 2 });
-  for (let at = 0; at < 19; at++) capture.process([[quantum(0.5), quantum(-0.5)]]);
+  for (let at = 0; at < 31; at++) capture.process([[quantum(0.5), quantum(-0.5)]]);
   capture.process([[quantum(0.25)]]);
   const [frame] = frames(capture).map((buffer) => new Int16Array(buffer));
   assert.deepEqual([...frame.subarray(0, 4)], [16384, -16384, 16384, -16384]);
@@ -61,13 +61,13 @@ test("channels are interleaved, and a channel that is not there is silent", () =
 
 test("while nothing plays there is silence, so that time goes on", () => {
   const capture = new Capture({ channelCount: 1 });
-  for (let at = 0; at < 20; at++) capture.process([[]]);
+  for (let at = 0; at < 32; at++) capture.process([[]]);
   assert.deepEqual([...new Set(new Int16Array(frames(capture)[0]))], [0]);
 });
 
 test("the rest comes before the end, and nothing behind it", () => {
   const capture = new Capture({ channelCount: 1 });
-  for (let at = 0; at < 23; at++) capture.process([[quantum(0.5)]]);
+  for (let at = 0; at < 35; at++) capture.process([[quantum(0.5)]]);
   capture.port.onmessage();
   assert.equal(capture.process([[quantum(0.5)]]), false);
   assert.deepEqual(frames(capture).map(({ byteLength }) => byteLength / 2), [FRAME, 3 * QUANTUM]);
@@ -76,18 +76,17 @@ test("the rest comes before the end, and nothing behind it", () => {
 
 test("at a frame's very end there is no rest: an empty one would end the stream", () => {
   const capture = new Capture({ channelCount: 1 });
-  for (let at = 0; at < 20; at++) capture.process([[quantum(0.5)]]);
+  for (let at = 0; at < 32; at++) capture.process([[quantum(0.5)]]);
   capture.port.onmessage();
   assert.deepEqual(frames(capture).map(({ byteLength }) => byteLength / 2), [FRAME]);
 });
 
-test("a level comes a dozen times a second, of all that was heard since the last one", () => {
+test("every frame has its level, of all channels and clipped", () => {
   const capture = new Capture({ channelCount: 2 });
-  for (let at = 0; at < 375; at++) capture.process([[quantum(at === 40 ? -0.75 : 0.5), quantum(0)]]); // a second
-  assert.equal(levels(capture).length, 11);
-  assert.deepEqual(levels(capture)[0], { rms: Math.sqrt(0.125), peak: 0.5 });
-  assert.deepEqual(levels(capture).map(({ peak }) => peak), [0.5, 0.75, ...Array(9).fill(0.5)]);
-  capture.process([[quantum(9)]]);
-  for (let at = 0; at < 64; at++) capture.process([[quantum(9)]]);
-  assert.deepEqual(levels(capture).at(-1), { rms: 1, peak: 1 });
+  for (let at = 0; at < 96; at++) capture.process([[quantum(at === 40 ? -0.75 : 0.5), quantum(at < 64 ? 0 : 9)]]);
+  const [first, second, third] = levels(capture);
+  assert.deepEqual(first, { rms: Math.sqrt(0.125), peak: 0.5 });
+  assert.equal(second.peak, 0.75);
+  assert.ok(second.rms > first.rms && second.rms < 0.4);
+  assert.ok(third.peak === 32767 / 32768 && third.rms < 1);
 });

@@ -1,6 +1,6 @@
-// Runs in the browser's audio thread: sound in, frames of int16 and the level out. It does not know where they go.
+// Runs in the browser's audio thread: sound in, frames of int16 with their level out. It does not know where they go.
 //
-// To the page: an ArrayBuffer (a frame, moved and not copied), a level, and null behind the last frame.
+// To the page: a frame (its buffer is moved and not copied), and null behind the last one.
 // From the page: any message means that it wants no more.
 
 /**
@@ -8,21 +8,20 @@
  * @typedef {{ AudioWorkletProcessor: new () => Processor, sampleRate: number,
  *   registerProcessor: (name: string, type: new (options: AudioWorkletNodeOptions) => Processor) => void }} AudioThread
  */
-const { AudioWorkletProcessor, registerProcessor, sampleRate } =
-  /** @type {AudioThread} */ (/** @type {unknown} */ (globalThis));
+const { AudioWorkletProcessor, registerProcessor } = /** @type {AudioThread} */ (/** @type {unknown} */ (globalThis));
 
 const QUANTUM = 128; // what browsers render at a time
-const FRAME = 20 * QUANTUM; // 53 ms at 48 kHz: few messages, little delay
-const LEVEL = Math.ceil(sampleRate / 12 / QUANTUM) * QUANTUM; // a dozen levels a second look alive
+const FRAME = 32 * QUANTUM; // 85 ms at 48 kHz: few messages, little delay
+
+/** @typedef {import("./capture.js").Level & { pcm: ArrayBuffer }} Frame  the level is that of the whole frame */
 
 class CaptureProcessor extends AudioWorkletProcessor {
   #channels;
   #frame;
   #filled = 0;
-  #isOpen = true;
   #squares = 0;
   #peak = 0;
-  #measured = 0;
+  #isOpen = true;
 
   /** @param {AudioWorkletNodeOptions} options */
   constructor(options) {
@@ -31,7 +30,7 @@ class CaptureProcessor extends AudioWorkletProcessor {
     this.#frame = new Int16Array(FRAME * this.#channels);
     this.port.onmessage = () => {
       this.#isOpen = false;
-      this.#give(this.#frame.slice(0, this.#filled));
+      if (this.#filled) this.#give(this.#frame.slice(0, this.#filled));
       this.port.postMessage(null);
     };
   }
@@ -41,30 +40,26 @@ class CaptureProcessor extends AudioWorkletProcessor {
     if (!this.#isOpen) return false;
     const length = input[0]?.length ?? QUANTUM;
     for (let at = 0; at < length; at++) {
-      for (let channel = 0; channel < this.#channels; channel++) {
-        const sample = input[channel]?.[at] ?? 0;
-        this.#squares += sample * sample;
-        this.#peak = Math.max(this.#peak, Math.abs(sample));
-        this.#frame[this.#filled++] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
-      }
-      if (this.#filled === this.#frame.length) {
-        this.#give(this.#frame);
-        this.#frame = new Int16Array(FRAME * this.#channels); // the old one is empty, it was moved
-        this.#filled = 0;
-      }
-    }
-    this.#measured += length;
-    if (this.#measured >= LEVEL) {
-      const rms = Math.sqrt(this.#squares / this.#measured / this.#channels);
-      this.port.postMessage({ rms: Math.min(1, rms), peak: Math.min(1, this.#peak) });
-      this.#squares = this.#peak = this.#measured = 0;
+      for (let channel = 0; channel < this.#channels; channel++) this.#take(input[channel]?.[at] ?? 0);
+      if (this.#filled === this.#frame.length) this.#give(this.#frame);
     }
     return true;
   }
 
-  /** @param {Int16Array} samples */
-  #give({ buffer, length }) {
-    if (length) this.port.postMessage(buffer, [/** @type {ArrayBuffer} */ (buffer)]);
+  /** @param {number} sample from -1 to 1; NaN counts as 0 */
+  #take(sample) {
+    const value = Math.max(-32768, Math.min(32767, Math.round(sample * 32768))) || 0;
+    this.#frame[this.#filled++] = value;
+    this.#squares += value * value;
+    this.#peak = Math.max(this.#peak, Math.abs(value));
+  }
+
+  /** @param {Int16Array<ArrayBuffer>} samples */
+  #give({ buffer: pcm, length }) {
+    const level = { rms: Math.sqrt(this.#squares / length) / 32768, peak: this.#peak / 32768 };
+    this.port.postMessage(/** @type {Frame} */ ({ pcm, ...level }), [pcm]);
+    this.#frame = new Int16Array(FRAME * this.#channels); // the old one is empty now
+    this.#filled = this.#squares = this.#peak = 0;
   }
 }
 

@@ -36,7 +36,8 @@ export class Capture {
         ? new CaptureError("UNSUPPORTED", "This browser is too old to record (it lacks AudioWorklet). Update it.")
         : new CaptureError("INSECURE", "Browsers let only secure pages process sound. Open this page with https://.");
     }
-    const context = new AudioContext();
+    // Nothing is played, so fewer and larger blocks do as well, and wake the machine less often.
+    const context = new AudioContext({ latencyHint: "playback" });
     try {
       await context.audioWorklet.addModule(WORKLET).catch((cause) => {
         throw new CaptureError("UNSUPPORTED", `${WORKLET} cannot be loaded. Reload the page.`, cause);
@@ -75,7 +76,12 @@ export class Capture {
       channelCountMode: "explicit",
       channelInterpretation: channels <= 2 ? "speakers" : "discrete",
     });
-    node.port.onmessage = ({ data }) => (data instanceof ArrayBuffer ? onFrame(data) : data && this.#onLevel?.(data));
+    node.port.onmessage = (/** @type {MessageEvent<import("./capture-worklet.js").Frame | null>} */ { data }) => {
+      if (data === null) return;
+      const { pcm, ...level } = data;
+      onFrame(pcm);
+      this.#onLevel?.(level);
+    };
     node.onprocessorerror = () => onFailure(new CaptureError("UNSUPPORTED", "The browser's audio thread failed."));
     source.connect(node);
     this.#node = node;

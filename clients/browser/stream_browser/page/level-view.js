@@ -4,12 +4,14 @@
 
 const FLOOR_DB = -60;
 const TOLD_MS = 1000; // how often a screen reader may find another value
-const STEP = 0.01; // smaller changes cannot be seen
+const STEP = 0.02; // smaller changes cannot be seen
+const SHOWN_MS = 240; // between two changes: each is a frame to draw, and they are what a page of captions costs most
 
 export class LevelView {
   #root;
   #bar;
   #shown = 0;
+  #shownAt = 0;
   #toldAt = 0;
 
   /** @param {HTMLElement} root a meter, with a bar in it */
@@ -22,8 +24,9 @@ export class LevelView {
   show(rms, now) {
     const db = rms > 0 ? 20 * Math.log10(rms) : FLOOR_DB;
     const level = Math.min(1, Math.max(0, 1 - db / FLOOR_DB));
-    if (Math.abs(level - this.#shown) < STEP && level !== 0) return;
+    if (level !== 0 && (now - this.#shownAt < SHOWN_MS || Math.abs(level - this.#shown) < STEP)) return;
     this.#shown = level;
+    this.#shownAt = now;
     this.#bar.style.transform = `scaleX(${level.toFixed(3)})`;
     if (now - this.#toldAt < TOLD_MS) return;
     this.#toldAt = now;
