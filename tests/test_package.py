@@ -46,8 +46,8 @@ def test_the_wheel_has_every_file_of_the_packages(tmp_path: Path) -> None:
     assert names == expected
     assert {
         "stream_browser/client/index.js",
-        "stream_browser/page/index.html",
-        "stream_browser/page/jobs.html",
+        "stream_browser/captions/index.html",
+        "stream_browser/jobs/jobs.html",
     } <= names
 
 
@@ -67,7 +67,7 @@ def test_the_source_distribution_has_what_the_checks_need(tmp_path: Path) -> Non
     with tarfile.open(built("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"Makefile", ".ci/run", ".ci/packages", "clients/browser/package-lock.json", "clients/examples/README.md"}
-    needed |= {"clients/browser/stream_browser/page/index.html", "tests/test_package.py", "protocol/schemas/event.json"}
+    needed |= {"clients/browser/stream_browser/captions/index.html", "tests/test_package.py", "protocol/schemas/event.json"}
     assert needed - names == set()
     assert [name for name in names if "node_modules" in name or name.endswith(".pyc")] == []
 

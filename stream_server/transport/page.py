@@ -16,6 +16,8 @@ import stream_browser
 
 FOLDER: Final = Path(stream_browser.__file__).parent
 
+PAGE_FOLDERS: Final = ("captions", "jobs", "shared")
+
 PUBLIC: Final = re.compile(r"/browser/client/[^/]+")
 """What pages of any origin may import: the client is the same for all, and says nothing about the server."""
 
@@ -78,27 +80,27 @@ router = APIRouter(tags=["Pages"], include_in_schema=False)
 @router.api_route("/", methods=_READING)
 async def caption_page(request: Request) -> Response:
     """Captions of a microphone, a tab or a file."""
-    return await _file(request, "page/index.html", PAGE_HEADERS)
+    return await _file(request, "captions/index.html", PAGE_HEADERS)
 
 
 @router.api_route("/jobs", methods=_READING)
 async def jobs_page(request: Request) -> Response:
     """Recordings to transcripts."""
-    return await _file(request, "page/jobs.html", PAGE_HEADERS)
-
-
-@router.api_route("/browser/page/{name}", methods=_READING)
-async def page_file(request: Request, name: str) -> Response:
-    """What the pages consist of; not they themselves, for what they link to is relative to addresses of their own."""
-    if name.endswith(".html"):
-        raise HTTPException(404)
-    return await _file(request, f"page/{name}", PAGE_HEADERS)
+    return await _file(request, "jobs/jobs.html", PAGE_HEADERS)
 
 
 @router.api_route("/browser/client/{name}", methods=_READING)
 async def client_file(request: Request, name: str) -> Response:
     """The modules of the client."""
     return await _file(request, f"client/{name}", CLIENT_HEADERS)
+
+
+@router.api_route("/browser/{folder}/{name}", methods=_READING)
+async def page_file(request: Request, folder: str, name: str) -> Response:
+    """What the pages consist of; not they themselves, for what they link to is relative to addresses of their own."""
+    if folder not in PAGE_FOLDERS or name.endswith(".html"):
+        raise HTTPException(404)
+    return await _file(request, f"{folder}/{name}", PAGE_HEADERS)
 
 
 async def _file(request: Request, path: str, headers: dict[str, str]) -> Response:

@@ -158,6 +158,7 @@ async def test_a_full_server_says_when_to_come_back(visitor: Visitor) -> None:
             await page.in_state("idle", "failed")
         await page.captioning()
         await expect(page.notice).to_be_hidden()
+        await page.stopped()
 
 
 async def test_a_server_with_keys_asks_for_one(visitor: Visitor) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from stream_server.transport.page import FOLDER, MEDIA_TYPES
+from stream_server.transport.page import FOLDER, MEDIA_TYPES, PAGE_FOLDERS
 from tests.support.fake import FakeRecognizer
 from tests.support.hosting import hosted_server
 from tests.support.running import Running
 
 OTHER = {"Origin": "https://app.example.com"}
-PAGES = {"/": "page/index.html", "/jobs": "page/jobs.html"}
+PAGES = {"/": "captions/index.html", "/jobs": "jobs/jobs.html"}
 SERVED = sorted(
     path.relative_to(FOLDER).as_posix()
-    for folder in ("client", "page")
+    for folder in ("client", *PAGE_FOLDERS)
     for path in (FOLDER / folder).rglob("*")
     if path.suffix in (".css", ".js", ".svg")
 )
@@ -71,7 +71,7 @@ def directives(answer: httpx2.Response) -> dict[str, str]:
     return {name: rest for name, _, rest in (part.partition(" ") for part in policy.split("; "))}
 
 
-@pytest.mark.parametrize("address", ["/", "/?overlay", "/jobs", "/browser/page/style.css"])
+@pytest.mark.parametrize("address", ["/", "/?overlay", "/jobs", "/browser/shared/style.css"])
 def test_what_a_page_may_do(client: httpx2.Client, address: str) -> None:
     answer = client.get(address)
     rules = directives(answer)
@@ -128,7 +128,7 @@ def test_nothing_else_of_the_package_is_served(client: httpx2.Client) -> None:
     others = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()]
     others = [name for name in others if name not in SERVED]
     assert "__init__.py" in others
-    for name in (*others, "", "client", "client/", "page/", "client/nothing.js"):
+    for name in (*others, "", "client", "client/", "shared/", "client/nothing.js"):
         assert client.get(f"/browser/{name}").status_code == 404, name
 
 
@@ -138,9 +138,9 @@ def test_nothing_else_of_the_package_is_served(client: httpx2.Client) -> None:
         "/browser/client/../__init__.py",
         "/browser/client/%2e%2e/__init__.py",
         "/browser/client/..%2f..%2fpackage.json",
-        "/browser/page/..%2fclient%2findex.js",
+        "/browser/shared/..%2fclient%2findex.js",
         "/browser/client/%2fetc%2fpasswd",
-        "/browser/client/..%5cpage%5cstyle.css",
+        "/browser/client/..%5cshared%5cstyle.css",
         "/browser/client/..",
         "/browser/client/index.js%00.css",
         f"/browser/client/{'x' * 5000}.js",
@@ -158,7 +158,7 @@ def test_pages_of_any_origin_may_import_the_client(client: httpx2.Client) -> Non
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
     assert client.get("/browser/client/index.js", headers={"Origin": "null"}).status_code == 200
-    for address in ("/", "/jobs", "/browser/page/style.css"):
+    for address in ("/", "/jobs", "/browser/shared/style.css"):
         answer = client.get(address, headers=OTHER)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
         assert client.get(address).headers["cross-origin-resource-policy"] == "same-origin"
@@ -207,6 +207,6 @@ def test_a_page_learns_that_none_is_needed() -> None:
 
 def test_there_are_pages_and_a_client() -> None:
     """The tests above look at what they find."""
-    assert {"client/index.js", "page/style.css"} <= set(SERVED)
+    assert {"client/index.js", "shared/style.css"} <= set(SERVED)
     assert all((FOLDER / name).is_file() for name in PAGES.values())
     assert Path(FOLDER).name == "stream_browser"

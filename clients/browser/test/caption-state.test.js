@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CaptionState } from "../stream_browser/page/caption-state.js";
+import { CaptionState } from "../stream_browser/captions/caption-state.js";
 
 /** @type {(segment_id: number, offset_ms: number, channel?: number) => object} */
 const start = (segment_id, offset_ms, channel = 0) => ({ type: "speech_start", segment_id, offset_ms, channel });

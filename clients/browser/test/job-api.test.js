@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, JobApi } from "../stream_browser/page/job-api.js";
+import { ApiError, JobApi } from "../stream_browser/jobs/job-api.js";
 
 /** @typedef {{ url: string, method: string, key: string | null }} Asked */
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { JobNames } from "../stream_browser/page/job-name.js";
+import { JobNames } from "../stream_browser/jobs/job-name.js";
 
 function memory() {
   /** @type {Map<string, string>} */

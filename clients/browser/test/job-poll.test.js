@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { nextPollMs } from "../stream_browser/page/job-poll.js";
+import { nextPollMs } from "../stream_browser/jobs/job-poll.js";
 
 const SEEN = { unchanged: 0, failures: 0, retryAfterSec: 0, jobs: 1 };
 

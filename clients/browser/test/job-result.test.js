@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { piecesOf, readResult } from "../stream_browser/page/job-result.js";
+import { piecesOf, readResult } from "../stream_browser/jobs/job-result.js";
 
 const WORDS = [
   { word: "It", start: 0.12, end: 0.3, score: 0.9 },

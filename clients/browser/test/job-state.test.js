@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { problemOf } from "../stream_browser/page/job-problem.js";
+import { problemOf } from "../stream_browser/jobs/job-problem.js";
 import {
   actionsOf, announcementOf, answered, cancelled, failed, isFinished, isRemote, listedJob, newJob, statusOf, stemOf,
   titleOf, uploading,
-} from "../stream_browser/page/job-state.js";
+} from "../stream_browser/jobs/job-state.js";
 
 const FILE = { name: "talk.wav", size: 1_400_000 };
 const waiting = newJob("new-1", FILE, 1_000);

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError } from "../stream_browser/page/job-api.js";
-import { JobNames } from "../stream_browser/page/job-name.js";
-import { JobStore } from "../stream_browser/page/job-store.js";
+import { ApiError } from "../stream_browser/jobs/job-api.js";
+import { JobNames } from "../stream_browser/jobs/job-name.js";
+import { JobStore } from "../stream_browser/jobs/job-store.js";
 
-/** @typedef {import("../stream_browser/page/job-state.js").Job} Job */
+/** @typedef {import("../stream_browser/jobs/job-state.js").Job} Job */
 
 /**
  * @typedef {object} Upload

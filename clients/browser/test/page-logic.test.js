@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { AudioRing } from "../stream_browser/page/audio-ring.js";
-import { stepOf } from "../stream_browser/page/caption-feed.js";
-import { ClipStore } from "../stream_browser/page/clip-store.js";
-import { ConnectionState } from "../stream_browser/page/connection-state.js";
-import { Draft } from "../stream_browser/page/draft.js";
-import { languageName, namedLanguages } from "../stream_browser/page/language-name.js";
-import { MovingMedian, SpokenClock } from "../stream_browser/page/latency.js";
-import { readParameters } from "../stream_browser/page/parameter.js";
-import { problemOf, warningOf } from "../stream_browser/page/problem.js";
-import { findAll } from "../stream_browser/page/search.js";
-import { DEFAULTS, Settings, nextSize } from "../stream_browser/page/setting.js";
-import { SHORTCUTS, actionOf } from "../stream_browser/page/shortcut.js";
-import { Speakers } from "../stream_browser/page/speaker.js";
+import { AudioRing } from "../stream_browser/captions/audio-ring.js";
+import { stepOf } from "../stream_browser/captions/caption-feed.js";
+import { ClipStore } from "../stream_browser/captions/clip-store.js";
+import { ConnectionState } from "../stream_browser/captions/connection-state.js";
+import { Draft } from "../stream_browser/captions/draft.js";
+import { languageName, namedLanguages } from "../stream_browser/shared/language-name.js";
+import { MovingMedian, SpokenClock } from "../stream_browser/captions/latency.js";
+import { readParameters } from "../stream_browser/captions/parameter.js";
+import { problemOf, warningOf } from "../stream_browser/captions/problem.js";
+import { findAll } from "../stream_browser/shared/search.js";
+import { DEFAULTS, Settings, nextSize } from "../stream_browser/captions/setting.js";
+import { SHORTCUTS, actionOf } from "../stream_browser/captions/shortcut.js";
+import { Speakers } from "../stream_browser/shared/speaker.js";
 
 /** A storage that is full at so many entries. @param {number} [most] @returns {Storage} */
 function fakeStorage(most = Infinity) {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { cutCues } from "../stream_browser/page/cue.js";
-import { FORMATS, formatClock, writeJson, writeSrt, writeText, writeVtt } from "../stream_browser/page/transcript.js";
+import { cutCues } from "../stream_browser/shared/cue.js";
+import { FORMATS, formatClock, writeJson, writeSrt, writeText, writeVtt } from "../stream_browser/shared/transcript.js";
 
 const HELLO = {
   text: "Hello there, world.",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { limitTold, refusalOf, sizeWords } from "../stream_browser/page/upload-check.js";
+import { limitTold, refusalOf, sizeWords } from "../stream_browser/jobs/upload-check.js";
 
 const GOOD = { name: "talk.wav", size: 1_000, type: "audio/wav" };
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { UploadQueue } from "../stream_browser/page/upload-queue.js";
+import { UploadQueue } from "../stream_browser/jobs/upload-queue.js";
 
 test("so many at once, the rest in its turn, and those taken out never", async () => {
   const queue = new UploadQueue(2);

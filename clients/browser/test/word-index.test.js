@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { WordIndex } from "../stream_browser/page/word-index.js";
+import { WordIndex } from "../stream_browser/jobs/word-index.js";
 
 const index = new WordIndex([
   { start_ms: 100, end_ms: 300 },

@@ -4,7 +4,7 @@
  */
 
 import { element } from "./element.js";
-import { namedLanguages } from "./language-name.js";
+import { namedLanguages } from "../shared/language-name.js";
 
 /** @typedef {import("./live-api.js").Model} Model */
 /** @typedef {{ source: import("./parameter.js").SourceKind, language: string, model: string }} Chosen */

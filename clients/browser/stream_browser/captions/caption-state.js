@@ -5,7 +5,7 @@
  * A second stream goes on behind the first: numbers and times of the transcript never begin again.
  */
 
-/** @typedef {import("./transcript.js").Word} Word */
+/** @typedef {import("../shared/transcript.js").Word} Word */
 
 /**
  * @typedef {object} Live A segment that is being spoken.

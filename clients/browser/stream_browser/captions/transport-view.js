@@ -4,7 +4,7 @@
  */
 
 import { element } from "./element.js";
-import { formatClock } from "./transcript.js";
+import { formatClock } from "../shared/transcript.js";
 
 /** @type {Readonly<Record<import("./parameter.js").SourceKind, string>>} */
 const HINTS = Object.freeze({

@@ -4,19 +4,19 @@
  * It is given a result and, where there is one, a file. It does not know how they were got.
  */
 
-import { offerFile } from "./download.js";
+import { offerFile } from "../shared/download.js";
 import { readResult } from "./job-result.js";
 import { stemOf } from "./job-state.js";
-import { languageName } from "./language-name.js";
+import { languageName } from "../shared/language-name.js";
 import { Player } from "./player.js";
 import { ResultText } from "./result-text.js";
-import { FORMATS, formatClock, writeText } from "./transcript.js";
+import { FORMATS, formatClock, writeText } from "../shared/transcript.js";
 
 const STEP_MS = 5_000;
 /** A long text is searched when the typing pauses. */
 const TYPING_MS = 150;
 
-/** @typedef {import("./transcript.js").Segment} Segment */
+/** @typedef {import("../shared/transcript.js").Segment} Segment */
 /** @typedef {keyof typeof FORMATS} Format */
 
 export class ResultView {

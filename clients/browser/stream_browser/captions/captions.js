@@ -4,7 +4,7 @@
 
 import { CaptionPage } from "./caption-page.js";
 import { element } from "./element.js";
-import { askForKey, keptKey } from "./key-dialog.js";
+import { askForKey, keptKey } from "../shared/key-dialog.js";
 import { LiveApi } from "./live-api.js";
 import { showOverlay } from "./overlay.js";
 import { readParameters } from "./parameter.js";

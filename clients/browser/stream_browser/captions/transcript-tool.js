@@ -3,11 +3,11 @@
  * them, and does not know where they are.
  */
 
-import { offerFile } from "./download.js";
+import { offerFile } from "../shared/download.js";
 import { element } from "./element.js";
-import { FORMATS } from "./transcript.js";
+import { FORMATS } from "../shared/transcript.js";
 
-/** @typedef {import("./transcript.js").Segment} Segment */
+/** @typedef {import("../shared/transcript.js").Segment} Segment */
 
 /**
  * @param {object} parts

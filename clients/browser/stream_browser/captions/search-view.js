@@ -3,7 +3,7 @@
  * entries of the timeline, and nothing of how they came.
  */
 
-import { findAll } from "./search.js";
+import { findAll } from "../shared/search.js";
 
 /** @typedef {import("./timeline-view.js").Entry} Entry */
 

@@ -6,8 +6,8 @@
  */
 
 import { ResultSegment } from "./result-segment.js";
-import { findAll } from "./search.js";
-import { Speakers } from "./speaker.js";
+import { findAll } from "../shared/search.js";
+import { Speakers } from "../shared/speaker.js";
 import { WordIndex } from "./word-index.js";
 
 /** Segments this close to the window get nodes for their words. */

@@ -6,7 +6,7 @@
  */
 
 import { piecesOf } from "./job-result.js";
-import { formatClock } from "./transcript.js";
+import { formatClock } from "../shared/transcript.js";
 
 /** Words with less confidence than this may be wrong. */
 const DOUBTFUL = 0.5;
@@ -31,7 +31,7 @@ export class ResultSegment {
   /**
    * @param {Segment} segment
    * @param {number} place in the list
-   * @param {import("./speaker.js").Speaker | null} speaker null where it is the one of the segment before
+   * @param {import("../shared/speaker.js").Speaker | null} speaker null where it is the one of the segment before
    */
   constructor(segment, place, speaker) {
     this.#segment = segment;

@@ -12,7 +12,7 @@ const CHANNEL = "stream-server.captions";
 /** So many rows are remembered, for who comes later. */
 export const ROWS = 8;
 
-/** @param {Change} change @param {import("./speaker.js").Speakers} speakers @param {number} channels @returns {Step} */
+/** @param {Change} change @param {import("../shared/speaker.js").Speakers} speakers @param {number} channels @returns {Step} */
 export function stepOf(change, speakers, channels) {
   if (change.kind === "gone") return { kind: "drop", key: change.id };
   const said = change.kind === "final" ? change.final : { ...change.live, channels };

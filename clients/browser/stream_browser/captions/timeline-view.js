@@ -4,7 +4,7 @@
  */
 
 import { MAX_FINALS } from "./caption-state.js";
-import { formatClock } from "./transcript.js";
+import { formatClock } from "../shared/transcript.js";
 
 /** @typedef {import("./caption-state.js").Final} Final */
 /** @typedef {{ item: HTMLLIElement, time: HTMLButtonElement, text: HTMLElement, final: Final }} Entry */
@@ -46,7 +46,7 @@ export class TimelineView {
 
   /**
    * @param {Final} final
-   * @param {import("./speaker.js").Speaker | null} speaker
+   * @param {import("../shared/speaker.js").Speaker | null} speaker
    * @param {number} index where in the order of time
    * @param {boolean} hasAudio
    * @returns {Entry}
@@ -104,7 +104,7 @@ export class TimelineView {
     this.#isAtEnd = true;
   }
 
-  /** @param {import("./speaker.js").Speaker} speaker @param {HTMLElement} item */
+  /** @param {import("../shared/speaker.js").Speaker} speaker @param {HTMLElement} item */
   #who({ name, color }, item) {
     const who = document.createElement("span");
     who.className = "who";

@@ -12,14 +12,14 @@ import { Draft } from "./draft.js";
 import { element } from "./element.js";
 import { LargeType } from "./large-type.js";
 import { LevelView } from "./level-view.js";
-import { NoticeView } from "./notice-view.js";
+import { NoticeView } from "../shared/notice-view.js";
 import { problemOf } from "./problem.js";
 import { Replay } from "./replay.js";
 import { SearchView } from "./search-view.js";
 import { Settings } from "./setting.js";
 import { connectSettings } from "./settings-dialog.js";
 import { connectShortcuts } from "./shortcut-help.js";
-import { Speakers } from "./speaker.js";
+import { Speakers } from "../shared/speaker.js";
 import { StatusView } from "./status-view.js";
 import { TimelineView } from "./timeline-view.js";
 import { connectTools } from "./transcript-tool.js";
@@ -231,7 +231,7 @@ export class CaptionPage {
     if (last) this.#play(last.id);
   }
 
-  /** @param {Final} final @returns {import("./transcript.js").Segment} */
+  /** @param {Final} final @returns {import("../shared/transcript.js").Segment} */
   #segmentOf(final) {
     return { ...final, speaker: this.#speakers.of(final)?.name ?? null };
   }

@@ -9,9 +9,9 @@ import { JobNames } from "./job-name.js";
 import { problemOf } from "./job-problem.js";
 import { announcementOf, titleOf } from "./job-state.js";
 import { JobStore } from "./job-store.js";
-import { askForKey, keptKey } from "./key-dialog.js";
-import { namedLanguages } from "./language-name.js";
-import { NoticeView } from "./notice-view.js";
+import { askForKey, keptKey } from "../shared/key-dialog.js";
+import { namedLanguages } from "../shared/language-name.js";
+import { NoticeView } from "../shared/notice-view.js";
 import { ResultView } from "./result-view.js";
 
 const TOAST_MS = 2_500;

@@ -5,7 +5,7 @@
  * neither words nor jobs. The file is never read here: the browser plays it from where it lies.
  */
 
-import { formatClock } from "./transcript.js";
+import { formatClock } from "../shared/transcript.js";
 
 /** A timer and no frame callback: that would have the page laid out sixty times a second, for three new words. */
 const TICK_MS = 50;

@@ -8,7 +8,7 @@ import { CaptionView } from "./caption-view.js";
 import { Captioning } from "./captioning.js";
 import { element } from "./element.js";
 import { problemOf } from "./problem.js";
-import { Speakers } from "./speaker.js";
+import { Speakers } from "../shared/speaker.js";
 
 const ROWS = 4;
 const GONE_MS = 8000; // captions leave when nothing follows for so long
