@@ -67,7 +67,11 @@ def test_the_source_distribution_has_what_the_checks_need(tmp_path: Path) -> Non
     with tarfile.open(built("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"Makefile", ".ci/run", ".ci/packages", "clients/browser/package-lock.json", "clients/examples/README.md"}
-    needed |= {"clients/browser/stream_browser/captions/index.html", "tests/test_package.py", "protocol/schemas/event.json"}
+    needed |= {
+        "clients/browser/stream_browser/captions/index.html",
+        "tests/test_package.py",
+        "protocol/schemas/event.json",
+    }
     assert needed - names == set()
     assert [name for name in names if "node_modules" in name or name.endswith(".pyc")] == []
 
