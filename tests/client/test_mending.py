@@ -12,7 +12,7 @@ import pytest
 from stream_client import ReconnectPolicy, StreamClient, StreamClientError
 from stream_client._transport import Connector, MemoryTransport, TransportClosed, memory_pair
 from stream_protocol import ErrorCode, Event, encode_event
-from stream_protocol.events import Ack, Done, Error, Ready
+from stream_protocol.events import Ack, Done, Error, Ready, Warning, WarningCode
 from tests.client.scripted import AUDIO, ScriptedServer
 
 URL = "ws://memory/ws"
@@ -125,6 +125,16 @@ async def test_a_long_wait_that_the_server_asks_for_leaves_one_more_attempt() ->
     assert sum(heard) == len(SECONDS)
     with pytest.raises(StreamClientError, match=r"gave up after 0.3 s: full"):
         await asyncio.wait_for(play(script(lost, full, full), 1, reconnect=soon), 10)
+
+
+async def test_a_warning_which_each_new_connection_tells_again_is_nothing_new() -> None:
+    async def warns(far: MemoryTransport) -> None:
+        await far.receive()
+        await say(far, ready(0), Warning(WarningCode.DEGRADED, "busy"))
+
+    soon = ReconnectPolicy(give_up_sec=0.3, first_wait_sec=0.001, max_wait_sec=0.002)
+    with pytest.raises(StreamClientError, match=r"gave up after 0.3 s"):
+        await asyncio.wait_for(play(script(lost, *[warns] * 2000), 1, reconnect=soon), 10)
 
 
 async def silent(far: MemoryTransport) -> None:

@@ -406,6 +406,30 @@ test("a server that breaks again and again, with nothing in between, is given up
   }
 });
 
+test("waits go on growing over connections that break at once, and begin anew behind something new", async () => {
+  const parts = mending([ready(), ...Array.from({ length: 9 }, () => ready({ resumed: true }))]);
+  await parts.mending.begin();
+  for (let time = 0; time < 5; time++) {
+    if (time === 4) parts.mending.progress();
+    parts.mending.survive(new Closed(1006, ""));
+    await parts.mending.reconnect();
+  }
+  assert.deepEqual(parts.waits, [0.1, 0.2, 0.4, 0.8, 0.1]);
+});
+
+test("a warning, which each new connection tells again, is nothing new", async () => {
+  const warning = { type: "warning", code: "DEGRADED", message: "busy" };
+  /** @type {Serve} */
+  const warns = async (far) => {
+    await far.receive();
+    far.say(ready({ resumed: true }), warning);
+  };
+  const WebSocket = script(lost, ...Array.from({ length: 2000 }, () => warns));
+  const client = new StreamClient(URL_OF_SERVER, { ...AUDIO, WebSocket, reconnect: { ...QUICK, giveUpSec: 0.3 } });
+  await client.connect();
+  await assert.rejects(client.end(), { message: /^gave up after 0.3 s/ });
+});
+
 test("a session that is not found makes room for a new one, at once in the words of the server", async () => {
   const gone = new StreamError("SESSION_NOT_FOUND", "its window has passed");
   const parts = mending([ready(), gone, ready({ session_id: "other" })]);

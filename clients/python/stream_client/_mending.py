@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from stream_client._backlog import Backlog
@@ -70,6 +70,7 @@ class Mending:
         self._is_gone = False  # the session
         self._started_at = time.monotonic()
         self._lost_at: float | None = None  # since when there is no progress
+        self._waits: Iterator[float] | None = None  # the rest of them, as long as there is none
 
     async def begin(self) -> Transport:
         """The first connection.
@@ -83,6 +84,7 @@ class Mending:
     def progress(self) -> None:
         """The server has said something new: whatever was broken is mended."""
         self._lost_at = None
+        self._waits = None
 
     def survive(self, error: StreamClientError) -> None:
         """Note how the stream goes on after this end of a connection.
@@ -112,7 +114,8 @@ class Mending:
         self._lost_at = self._lost_at or time.monotonic()
         deadline = self._lost_at + self._policy.give_up_sec
         reason = StreamClientError(CONNECTION_LOST, "the connection breaks again and again")
-        for wait in self._policy.waits():
+        self._waits = self._waits or self._policy.waits()
+        for wait in self._waits:
             left = deadline - time.monotonic()
             if left <= 0:
                 message = f"gave up after {self._policy.give_up_sec:g} s: {reason.message}"

@@ -25,7 +25,7 @@ from stream_client.error import CONNECTION_LOST, StreamClientError
 from stream_client.reconnect import ConnectionChange, ReconnectPolicy
 from stream_protocol import ClientError, ErrorCode, Event, decode_event, decode_init, decode_message, encode_message
 from stream_protocol.audio_format import DTYPES, SAMPLE_BYTES
-from stream_protocol.events import Ack, Configured, Done, Error, Flushed, Ready
+from stream_protocol.events import Ack, Configured, Done, Error, Flushed, Ready, Warning
 
 _FRAME_BYTES: Final = 32 * 1024  # longer audio is cut to this, below any server's limit
 
@@ -274,7 +274,8 @@ class StreamClient:
             case Ready():
                 return False
         for known in self._timeline.receive(event):
-            self._mending.progress()
+            if not isinstance(known, Warning):  # each new connection is told the last one again
+                self._mending.progress()
             match known:
                 case Flushed() if not self._questions.flushed(known):
                     continue

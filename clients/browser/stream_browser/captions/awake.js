@@ -15,7 +15,11 @@ export function keepAwake(isAwake) {
 /** A lock is lost whenever the page is out of sight. */
 document.addEventListener("visibilitychange", () => void update());
 
-async function update() {
+/** One after the other: two requests at once would take two locks. */
+const update = () => (working = working.then(follow));
+let working = Promise.resolve();
+
+async function follow() {
   if (isWanted && document.visibilityState === "visible" && (!lock || lock.released)) {
     lock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
   }

@@ -50,6 +50,7 @@ export class CaptionPage {
   #replay;
   #transport;
   #openSettings;
+  #largeType;
 
   /**
    * @param {import("./parameter.js").Parameters} parameters
@@ -96,6 +97,7 @@ export class CaptionPage {
     this.#transport = new TransportView(() => this.#captioning.heardMs, () => this.#toggle());
     this.#transport.showSource(wanted.source);
     this.#openSettings = connectSettings(settings);
+    this.#largeType = new LargeType(settings);
     this.#listen();
     this.#connectActions();
     this.#restore();
@@ -109,13 +111,17 @@ export class CaptionPage {
       this.#captioning.addEventListener(name, (event) => then(/** @type {CustomEvent} */ (event).detail));
     };
     on("change", (change) => this.#change(change));
-    on("connection", (connection) => this.#status.showConnection(connection));
+    on("connection", (connection) => {
+      this.#status.showConnection(connection);
+      if (this.#captioning.phase === "stopping") this.#showPhase("stopping");
+    });
     on("warning", (words) => this.#status.showWarning(words));
     on("latency", (latency) => this.#status.showLatency(latency));
     on("speech", (isSpeech) => this.#transport.showSpeech(isSpeech));
+    on("gone", (source) => this.#tellGone(source));
     on("failed", (error) => this.#fail(error));
     on("phase", (phase) => {
-      this.#transport.showPhase(phase);
+      this.#showPhase(phase);
       this.#choice.lock(phase !== "idle");
       keepAwake(phase === "open");
       if (phase === "connecting") this.#notice.hide();
@@ -133,7 +139,7 @@ export class CaptionPage {
       tell: (words) => this.#tell(words),
       onClear: () => this.#clear(),
     });
-    const largeType = new LargeType(this.#settings);
+    const largeType = this.#largeType;
     connectShortcuts(() => this.#settings.values.shortcuts, {
       toggle: () => this.#toggle(),
       fullScreen: () => largeType.toggle(),
@@ -152,8 +158,10 @@ export class CaptionPage {
   }
 
   #toggle() {
-    if (this.#captioning.phase === "stopping") return;
-    if (this.#captioning.phase !== "idle") this.#captioning.stop();
+    const phase = this.#captioning.phase;
+    if (phase === "stopping") {
+      if (this.#captioning.isAway) this.#captioning.close(); // pressed twice: the last words are not waited for
+    } else if (phase !== "idle") this.#captioning.stop();
     else if (this.#choice.chosen.source === "file") this.#file.click();
     else this.#start(null);
   }
@@ -177,8 +185,25 @@ export class CaptionPage {
     this.#draft.add(change.final);
   }
 
+  /** @param {import("./captioning.js").Phase} phase */
+  #showPhase(phase) {
+    this.#transport.showPhase(phase, this.#captioning.isAway);
+  }
+
+  /** What has ended by itself without being at its end. @param {import("./parameter.js").SourceKind} source */
+  #tellGone(source) {
+    if (source !== "microphone") return;
+    this.#notice.show({
+      title: "The microphone has gone.",
+      text: "What it had heard is in the transcript. Connect it or choose another one, and start again.",
+      label: "Settings",
+      onStep: () => void this.#openSettings(),
+    });
+  }
+
   /** @param {unknown} error */
   #fail(error) {
+    if (this.#largeType.isOn) this.#largeType.toggle(); // what happened is told outside of it
     const { title, text, action } = problemOf(error);
     const steps = {
       retry: { label: "Try again", onStep: () => this.#toggle() },
@@ -202,10 +227,14 @@ export class CaptionPage {
   #restore() {
     const finals = this.#draft.read();
     if (!finals.length) return;
+    const list = element("#finals", HTMLElement);
+    const live = list.ariaLive;
+    list.ariaLive = "off"; // nobody wants all of it read out again
     this.#captioning.state.restore(finals);
     this.#captioning.state.finals.forEach((final, index) => {
       this.#timeline.add(final, this.#speakers.of(final), index, false);
     });
+    setTimeout(() => (list.ariaLive = live));
     this.#tell("The transcript from before the reload is back. Its sound is not.");
   }
 

@@ -71,6 +71,11 @@ export class Captioning extends EventTarget {
     return this.#phase;
   }
 
+  /** Whether the connection is lost, and sought again. */
+  get isAway() {
+    return this.#connection.name === "reconnecting";
+  }
+
   /** How long the present run has heard, in milliseconds. */
   get heardMs() {
     return this.#ring?.positionMs ?? 0;
@@ -98,6 +103,7 @@ export class Captioning extends EventTarget {
     run.addEventListener("connection", (event) => this.#reconnect(/** @type {CustomEvent} */ (event).detail));
     run.addEventListener("audio", (event) => this.#hear(/** @type {CustomEvent} */ (event).detail));
     run.addEventListener("message", (event) => this.#receive(/** @type {CustomEvent} */ (event).detail));
+    run.addEventListener("gone", () => this.#tell("gone", choice.source));
     run.addEventListener("failed", (event) => this.#fail(/** @type {CustomEvent} */ (event).detail));
     void run.start();
   }
@@ -139,6 +145,7 @@ export class Captioning extends EventTarget {
 
   /** @param {unknown} error */
   #fail(error) {
+    if (/** @type {any} */ (error)?.code === "AUTH_FAILED") this.#api.forgetOpen();
     this.#connection.enter("failed");
     this.#phase = "idle";
     this.#end();

@@ -36,7 +36,7 @@ export class ConnectionState {
       this.#attempt = attempt ?? this.#attempt + 1;
       this.#waitingSec = bufferedSec ?? (now - this.#lostAt) / 1000;
       this.#reportedAt = now;
-      this.#line = "The connection is lost. What you say is kept and sent when it is back.";
+      this.#line = "The connection is lost. What was said is kept and sent when it is back.";
     } else if (state === "resumed" || state === "restarted") {
       const after = this.#lostAt ? ` after ${seconds((now - this.#lostAt) / 1000)}` : "";
       this.name = "open";

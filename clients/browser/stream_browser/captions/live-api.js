@@ -64,6 +64,11 @@ export class LiveApi {
     }
   }
 
+  /** A connection was refused: what is known of the server's keys is out of date. */
+  forgetOpen() {
+    this.#isOpen = false;
+  }
+
   /** @param {string} method @param {string} path @returns {Promise<any>} */
   async #json(method, path) {
     for (;;) {
@@ -75,7 +80,9 @@ export class LiveApi {
         return body;
       }
       const message = body?.error?.message ?? `The server answered with status ${response.status}.`;
-      if (response.status !== 401) throw new StreamError(codeOf(response.status), message, retryAfter(response));
+      // 403: the key is known, and not for this.
+      const isRefused = response.status === 401 || (response.status === 403 && key);
+      if (!isRefused) throw new StreamError(codeOf(response.status), message, retryAfter(response));
       if (key !== this.#key) continue; // somebody else has asked meanwhile
       this.#asking ??= this.#askKey(key).finally(() => (this.#asking = null));
       const given = await this.#asking;

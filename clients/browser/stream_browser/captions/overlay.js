@@ -1,6 +1,6 @@
 /**
  * The page as a transparent overlay for streaming programs: the last lines of captions and nothing else. It starts by
- * itself, and again after an error; or it mirrors a caption page that runs in another window of this browser.
+ * itself, and again after every end; or it mirrors a caption page that runs in another window of this browser.
  */
 
 import { mirror, stepOf } from "./caption-feed.js";
@@ -12,7 +12,7 @@ import { Speakers } from "../shared/speaker.js";
 
 const ROWS = 4;
 const GONE_MS = 8000; // captions leave when nothing follows for so long
-const AGAIN_MS = 10_000; // after an error
+const AGAIN_MS = 10_000; // after an end
 
 /**
  * @param {import("./parameter.js").Parameters} parameters
@@ -61,17 +61,17 @@ function caption({ source, language, model, problems }, api, screen) {
       model: model ?? "",
       keepAudio: false,
     });
-  const startAgain = () => setTimeout(start, AGAIN_MS);
   captioning.addEventListener("change", (event) => {
     screen.apply(stepOf(/** @type {CustomEvent} */ (event).detail, speakers, captioning.state.channels));
   });
   captioning.addEventListener("phase", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail === "open") tell(problems.join(" "));
+    const phase = /** @type {CustomEvent} */ (event).detail;
+    if (phase === "open") tell(problems.join(" "));
+    if (phase === "idle") setTimeout(start, AGAIN_MS); // an error, or a microphone that has gone
   });
   captioning.addEventListener("failed", (event) => {
     const { title, text } = problemOf(/** @type {CustomEvent} */ (event).detail);
     tell(`${title} ${text}`);
-    startAgain();
   });
   addEventListener("pagehide", () => captioning.close());
   start();

@@ -3,7 +3,7 @@
  * shows nothing.
  *
  * Events: `state` ("connecting", "open", "stopping", "ended"), `connection` (of the client), `message` (an event of
- * the protocol), `audio` (samples as they are captured), `failed` (the error). After `ended` or `failed` nothing
+ * the protocol), `audio` (samples as they are captured), `gone` (the source has ended by itself), `failed` (the error). After `ended` or `failed` nothing
  * follows.
  */
 
@@ -53,10 +53,16 @@ export class Run extends EventTarget {
       source.tap = (pcm, sampleRate) => this.#tell("audio", { pcm, sampleRate });
       this.#tell("state", "open");
       source.start((audio) => this.#client?.send(audio));
-      source.ended.then(() => this.stop(), (error) => this.#fail(error));
+      source.ended.then(() => this.#end(), (error) => this.#fail(error));
     } catch (error) {
       await this.#fail(error);
     }
+  }
+
+  /** The source has ended by itself. */
+  #end() {
+    if (!this.#isStopping) this.#tell("gone", null);
+    return this.stop();
   }
 
   /** No more audio; resolves when everything that was heard is final. */
@@ -77,7 +83,8 @@ export class Run extends EventTarget {
 
   /** Leave at once; what is not final yet is lost. */
   close() {
-    this.#isOver = true;
+    this.#isOver = this.#isStopping = true;
+    this.#abort.abort();
     this.#client?.close();
     void this.#source?.stop().catch(() => {});
   }

@@ -26,8 +26,11 @@ export function connectSettings(settings) {
     const devices = await listMicrophones().catch(() => []);
     const named = devices.filter(({ deviceId }) => deviceId !== "default");
     const options = named.map(({ label, deviceId }) => new Option(label, deviceId));
+    const chosen = settings.values.deviceId;
+    const isGone = chosen && !named.some(({ deviceId }) => deviceId === chosen);
+    if (isGone) options.push(new Option("The one you chose, which is not connected", chosen));
     device.replaceChildren(new Option("The usual one", ""), ...options);
-    device.value = named.some(({ deviceId }) => deviceId === settings.values.deviceId) ? settings.values.deviceId : "";
+    device.value = chosen;
   };
   return open;
 }

@@ -73,8 +73,8 @@ export class TimelineView {
     const entry = { item, time, text, final };
     this.#entries.set(final.id, entry);
     this.setAudio(final.id, hasAudio);
+    if (this.#list.children.length >= MAX_FINALS) this.#dropFirst(); // before: the index knows of it already
     this.#list.insertBefore(item, this.#list.children[index] ?? null);
-    if (this.#list.children.length > MAX_FINALS) this.#dropFirst();
     return entry;
   }
 

@@ -34,14 +34,18 @@ export class TransportView {
     this.#start.addEventListener("click", onToggle);
   }
 
-  /** @param {import("./captioning.js").Phase} phase */
-  showPhase(phase) {
+  /**
+   * While it stops the button waits for the last words, unless the connection is away: then it may be pressed once more.
+   * @param {import("./captioning.js").Phase} phase
+   * @param {boolean} isAway
+   */
+  showPhase(phase, isAway) {
     this.#isRunning = phase === "open";
     const isIdle = phase === "idle";
     this.#start.classList.toggle("primary", isIdle);
     this.#start.classList.toggle("danger", !isIdle);
     this.#root.toggleAttribute("data-running", !isIdle);
-    this.#start.disabled = phase === "stopping";
+    this.#start.disabled = phase === "stopping" && !isAway;
     this.#label.textContent = isIdle ? "Start captions" : "Stop captions";
     clearInterval(this.#ticking);
     this.#showHint();

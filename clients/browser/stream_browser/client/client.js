@@ -258,7 +258,7 @@ export class StreamClient extends TypedTarget {
       return false;
     }
     for (const known of this.#timeline.receive(event)) {
-      this.#mending.progress();
+      if (known.type !== "warning") this.#mending.progress(); // each new connection is told the last one again
       if (known.type === "flushed" && !this.#questions.flushed(known)) continue;
       if (known.type === "configured") {
         this.#questions.configured(known);

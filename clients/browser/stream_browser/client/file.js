@@ -48,6 +48,7 @@ async function openPlayed(label, file, { audible = true, onLevel, signal }) {
   try {
     await new Promise((resolve, reject) => {
       element.oncanplay = resolve;
+      signal?.addEventListener("abort", () => reject(new CaptureError("CANCELLED", "The opening was given up.")));
       element.onerror = () => reject(bad());
       element.preload = "auto";
       element.src = url;

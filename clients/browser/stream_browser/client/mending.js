@@ -46,6 +46,7 @@ export class Mending {
   #startedAt = 0;
   /** @type {number | undefined} */
   #lostAt; // since when there is no progress
+  #longest = 0; // a wait may be; 0 where nothing was tried since the last progress
   #cause = "";
 
   /** @type {Ready | undefined} */
@@ -85,6 +86,7 @@ export class Mending {
   /** The server has said something new: whatever was broken is mended. */
   progress() {
     this.#lostAt = undefined;
+    this.#longest = 0;
   }
 
   /**
@@ -115,16 +117,16 @@ export class Mending {
     let [message, why] = [this.#cause, "the connection breaks again and again"];
     /** @type {number | undefined} */
     let retryAfter;
-    let longest = firstWaitSec;
+    this.#longest ||= firstWaitSec;
     for (let attempt = 1; ; attempt++) {
       const left = deadline - clock.now();
       if (left <= 0) throw new StreamError("CONNECTION_LOST", `gave up after ${giveUpSec} s: ${why}`, retryAfter);
       // A long Retry-After says no more than when to come; the last attempt is made when the time is over.
-      const retryInSec = Math.min(Math.max(clock.random() * longest, retryAfter ?? 0), left);
+      const retryInSec = Math.min(Math.max(clock.random() * this.#longest, retryAfter ?? 0), left);
       notify({ state: "lost", message, attempt, retryInSec });
       await clock.wait(retryInSec);
       signal.throwIfAborted();
-      longest = Math.min(longest * 2, longestWaitSec);
+      this.#longest = Math.min(this.#longest * 2, longestWaitSec);
       try {
         return await (this.#isGone || !isResumable ? this.#restart() : this.#resume());
       } catch (error) {

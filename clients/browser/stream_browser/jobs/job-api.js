@@ -123,7 +123,9 @@ export class JobApi {
       try {
         return await request(key);
       } catch (error) {
-        if (!(error instanceof ApiError) || error.status !== 401) throw error;
+        // 403: the key is known, and not for this.
+        const isRefused = error instanceof ApiError && (error.status === 401 || (error.status === 403 && key));
+        if (!isRefused) throw error;
         if (key === this.#key) {
           this.#asking ??= this.#askKey(key).finally(() => (this.#asking = null));
           const given = await this.#asking;

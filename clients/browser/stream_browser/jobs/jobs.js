@@ -85,6 +85,7 @@ takeFiles(
     input: control("files"),
   },
   async (chosen) => {
+    announce("Waiting for the server.");
     await served;
     store.addFiles(chosen, options());
     announce(chosen.length === 1 ? `${chosen[0].name} was added.` : `${chosen.length} files were added.`);
@@ -105,8 +106,9 @@ part("address-form").addEventListener("submit", async (event) => {
   problem.textContent = isGood ? "" : "Give an address that begins with https://, as https://example.com/talk.mp3.";
   input.setAttribute("aria-invalid", String(!isGood));
   if (!isGood) return input.focus();
-  input.value = "";
+  announce("Waiting for the server.");
   await served;
+  input.value = "";
   store.addAddress(address, options());
 });
 
@@ -193,7 +195,7 @@ async function open() {
     const reason = answer.error ? problemOf(answer.error).message : "";
     view.show(answer, (job && store.fileOf(job.key)) ?? files.get(id) ?? null, reason);
   } catch (error) {
-    location.hash = "";
+    if (shownId() === id) location.hash = "";
     complain(error);
   }
 }

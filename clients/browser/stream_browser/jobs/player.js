@@ -77,6 +77,7 @@ export class Player extends EventTarget {
     const address = this.#address;
     this.#address = "";
     this.#audio.pause();
+    this.#stop(); // loading takes the event of the pause away
     this.#audio.removeAttribute("src");
     this.#audio.load();
     URL.revokeObjectURL(address);
