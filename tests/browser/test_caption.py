@@ -149,6 +149,28 @@ async def test_without_a_microphone_there_is_still_the_file(
     assert score(short_recording.sentences, [await page.text()]).percent <= WORST_PERCENT
 
 
+async def test_a_microphone_that_goes_takes_no_words_with_it(
+    server: ServerProcess, visitor: Visitor, short_recording: Recital, short_microphone: Path
+) -> None:
+    # No flag unplugs the fake device, so its track is ended by hand.
+    keep = """
+    const open = MediaDevices.prototype.getUserMedia;
+    MediaDevices.prototype.getUserMedia = async function (...wanted) {
+      return (window.opened = await open.apply(this, wanted));
+    };
+    """
+    page = CaptionPage(await visitor.open(server.url, microphone=short_microphone, script=keep))
+    await page.captioning()
+    await page.hears()
+    await page.page.evaluate("opened.getTracks()[0].dispatchEvent(new Event('ended'))")
+    await expect(page.notice).to_contain_text("microphone has gone")
+    await page.in_state("ended")
+    assert await page.text(), "what it had heard is there"
+    await page.captioning()
+    await expect(page.notice).to_be_hidden()
+    await page.stopped()
+
+
 async def test_a_full_server_says_when_to_come_back(visitor: Visitor) -> None:
     async with running_server(FakeRecognizer(), max_sessions=1, retry_after=7) as full:
         page = CaptionPage(await visitor.open(full.http_url, expected=LOST_CONNECTION))
