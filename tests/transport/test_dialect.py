@@ -63,7 +63,7 @@ class Workshop:
         self.router.add_api_route("/enter", self.enter, methods=["POST"])
         self.router.add_api_route("/wait", self.wait, methods=["GET"])
         self.router.add_api_route("/drip", self.drip, methods=["GET"])
-        self.router.add_api_route("/jobs", self.jobs, methods=["GET"])
+        self.router.add_api_route("/system", self.jobs, methods=["GET"])
         self.router.add_api_route("/name", self.name, methods=["GET"])
         self.router.add_api_route("/many", self.many, methods=["PUT"])
 
@@ -247,7 +247,7 @@ async def test_statuses_are_documented() -> None:
 
 async def test_a_server_without_jobs_says_so() -> None:
     async with workshop() as (_, _, client):
-        response = await client.get("/jobs")
+        response = await client.get("/system")
     assert response.status_code == 422
     assert response.json()["why"].startswith("FEATURE_UNAVAILABLE: ")
     assert "job_worker" in response.json()["why"]
