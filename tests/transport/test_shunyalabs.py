@@ -133,7 +133,9 @@ def site(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_recording_is_transcribed(server: Running, tmp_path: Path) -> None:
+def test_a_recording_is_transcribed(server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where there is an ffmpeg, the client sends another file than the one it was given.
+    monkeypatch.setattr("shunyalabs.asr._batch._FFMPEG", None)
     file = tmp_path / "beckett.wav"
     file.write_bytes(wav("beckett.wav"))
     with closing(batch(server)) as client, site(tmp_path) as url:
