@@ -5,7 +5,7 @@
 
 /**
  * @typedef {{ port: MessagePort }} Processor
- * @typedef {{ AudioWorkletProcessor: new () => Processor, sampleRate: number,
+ * @typedef {{ AudioWorkletProcessor: new () => Processor,
  *   registerProcessor: (name: string, type: new (options: AudioWorkletNodeOptions) => Processor) => void }} AudioThread
  */
 const { AudioWorkletProcessor, registerProcessor } = /** @type {AudioThread} */ (/** @type {unknown} */ (globalThis));
