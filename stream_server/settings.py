@@ -208,6 +208,15 @@ class Settings(BaseModel):
     chat_api_key: SecretStr = SecretStr("")
     chat_timeout: float = Field(120.0, gt=0)
 
+    diarizer: str = "embedded"
+    """What tells speakers apart: ``embedded``, ``off``, or a folder or a repository of the Hugging Face hub with a
+    Nemotron diarization model (extra ``gpu``)."""
+    speaker_embedding: str = "embedded"
+    """What speakers are recognized by: ``embedded``, ``resemblyzer``, ``off``, an ONNX file, or a folder or a
+    repository of the hub with a model that embeds voices (extra ``gpu`` or ``torch``)."""
+    speaker_threshold: float = Field(0.0, ge=0, lt=1)
+    """Cosine from which on two voices are one person's; 0 for what was measured with the model."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 

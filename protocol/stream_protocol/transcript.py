@@ -21,6 +21,8 @@ class Word:
     """Where it ends."""
     confidence: float
     """From 0 to 1."""
+    speaker: str | None = None
+    """Who said it, where speakers are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
