@@ -1,8 +1,9 @@
 """Conversations with known turns, made of real recordings of single speakers. It does not know what is measured.
 
-A turn is a stretch of one recording as it was spoken, its pauses included; where it is speech is the energy of the
-recording by itself (`labelled_speech.label`), so the truth depends on no model. Between turns are pauses, or the next
-one begins before the last has ended, so often that the wanted share of the speech is said by two at a time.
+A turn is a stretch of one recording as it was spoken, its pauses included; where it is speech is told by the energy of
+the recording by itself (`labelled_speech.label`) above the rumble of the room, so no model has a part in it. Between
+turns are pauses, or the next one begins before the last has ended, so often that the wanted share of the speech is said
+by two at a time.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ OVERLAP_SEC: Final = (0.5, 2.0)
 STRETCH_SEC: Final = (1.5, 10.0)
 LEVEL_DB: Final = 3.0
 """By how much speakers are louder or softer than the usual level."""
+RUMBLE_HZ: Final = 100
 GAP_HOPS: Final = 25
 """Pauses of fewer hops of 10 ms belong to a turn."""
 
@@ -118,7 +120,7 @@ def converse(
 def _stretch(recordings: Sequence[Audio], rng: np.random.Generator) -> tuple[Audio, list[tuple[int, int]]]:
     """Some seconds of one of the recordings, from one pause to another, and where in it is speech, in hops."""
     recording = recordings[rng.integers(len(recordings))]
-    phrases = runs(close_gaps(label(recording), GAP_HOPS))
+    phrases = runs(close_gaps(label(_without_rumble(recording)), GAP_HOPS))
     first = int(rng.integers(len(phrases)))
     wanted = rng.uniform(*STRETCH_SEC) * RATE / HOP
     last = first
@@ -126,6 +128,13 @@ def _stretch(recordings: Sequence[Audio], rng: np.random.Generator) -> tuple[Aud
         last += 1
     begin, stop = phrases[first][0], phrases[last][1]
     return _faded(recording[begin * HOP : stop * HOP]), [(a - begin, b - begin) for a, b in phrases[first : last + 1]]
+
+
+def _without_rumble(audio: Audio) -> Audio:
+    """What is above 100 Hz: in one of the recordings the room is as loud as the voice, and no voice is lower."""
+    spectrum = np.fft.rfft(audio)
+    spectrum[: round(RUMBLE_HZ * len(audio) / RATE)] = 0
+    return np.fft.irfft(spectrum, len(audio)).astype(np.float32)
 
 
 def _faded(audio: Audio) -> Audio:

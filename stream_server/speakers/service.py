@@ -5,8 +5,9 @@ It knows which setting means which model, and nothing of what they do.
 
 from __future__ import annotations
 
-from functools import cached_property
-from threading import RLock
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
 
 from stream_server.engine.device import DeviceError, resolve_device
 from stream_server.engine.hub import CheckpointError
@@ -20,14 +21,24 @@ from stream_server.speakers.diarizer import Diarizer, DiarizerError
 from stream_server.speakers.embedder import Embedder
 from stream_server.speakers.live import LiveDiarization
 from stream_server.speakers.loading import load_embedder
+from stream_server.speakers.process import ProcessDiarizer
+
+Model = TypeVar("Model")
 
 
 class Speakers:
-    """May be used by several threads."""
+    """May be used by several threads. Whoever asks for a model waits for that one only.
 
-    def __init__(self, settings: Settings) -> None:
+    ``apart``: files are diarized in processes of their own, where live callers are served in this one.
+    """
+
+    def __init__(self, settings: Settings, *, apart: bool = False) -> None:
         self._settings = settings
-        self._lock = RLock()
+        self._apart = apart
+        self._processes: ProcessDiarizer | None = None
+        self._analyzer = _Once(_load_analyzer)
+        self._embedder = _Once(lambda: load_embedder(settings))
+        self._diarizer = _Once(self._load_diarizer)
 
     def diarizer(self) -> Diarizer:
         """What files are diarized by.
@@ -35,8 +46,15 @@ class Speakers:
         Raises:
             DiarizerError: it is switched off, or cannot be loaded; the message says what to do.
         """
-        with self._lock:
-            return self._diarizer
+        return self._diarizer.get()
+
+    def embedded_diarizer(self) -> Diarizer:
+        """What short samples are looked through by, in this process and whatever files are diarized by.
+
+        Raises:
+            DiarizerError: they are not there.
+        """
+        return CommunityDiarizer(self._analyzer.get())
 
     def embedder(self) -> Embedder:
         """What voices are recognized by.
@@ -44,8 +62,7 @@ class Speakers:
         Raises:
             EmbedderError: as `load_embedder`.
         """
-        with self._lock:
-            return self._embedder
+        return self._embedder.get()
 
     def live(self) -> LiveDiarization:
         """A diarization of one channel of one caller.
@@ -53,35 +70,62 @@ class Speakers:
         Raises:
             DiarizerError: the embedded models are not there.
         """
-        with self._lock:
-            return LiveDiarization(self._analyzer)
+        return LiveDiarization(self._analyzer.get())
 
-    @cached_property
-    def _diarizer(self) -> Diarizer:
+    def close(self) -> None:
+        """End what was started."""
+        if self._processes is not None:
+            self._processes.close()
+
+    def _load_diarizer(self) -> Diarizer:
         name = self._settings.diarizer
         if name == OFF:
             raise DiarizerError("diarization is switched off on this server (diarizer=off)")
+        if name == EMBEDDED and self._apart:
+            self._processes = ProcessDiarizer(CommunityDiarizer.name, load_community)
+            return self._processes
         if name == EMBEDDED:
-            return CommunityDiarizer(self._analyzer)
+            return CommunityDiarizer(self._analyzer.get())
         try:
+            device = resolve_device(self._settings.device)
             from stream_server.speakers.nemotron.diarizer import load_nemotron_diarizer
 
-            return load_nemotron_diarizer(name, resolve_device(self._settings.device))
-        except (CheckpointError, DeviceError) as error:
-            raise DiarizerError(str(error)) from error
-
-    @cached_property
-    def _embedder(self) -> Embedder:
-        return load_embedder(self._settings)
-
-    @cached_property
-    def _analyzer(self) -> Analyzer:
-        try:
-            return Analyzer(Segmentation(), CommunityEmbedder())
-        except AssetError as error:
+            return load_nemotron_diarizer(name, device)
+        except (CheckpointError, DeviceError, ImportError) as error:
             raise DiarizerError(str(error)) from error
 
 
-def load_speakers(settings: Settings) -> Speakers:
+class _Once(Generic[Model]):
+    """A model that is loaded when it is first asked for; a load that has failed is tried again."""
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+        self._lock = Lock()
+        self._model: Model | None = None
+
+    def get(self) -> Model:
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+
+def load_speakers(settings: Settings, *, apart: bool = False) -> Speakers:
     """Cheap: nothing is loaded yet."""
-    return Speakers(settings)
+    return Speakers(settings, apart=apart)
+
+
+def load_community() -> CommunityDiarizer:
+    """The embedded diarizer; a function of this module, so that another process can be told to call it.
+
+    Raises:
+        DiarizerError: the models are not there.
+    """
+    return CommunityDiarizer(_load_analyzer())
+
+
+def _load_analyzer() -> Analyzer:
+    try:
+        return Analyzer(Segmentation(), CommunityEmbedder())
+    except AssetError as error:
+        raise DiarizerError(str(error)) from error

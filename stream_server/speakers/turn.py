@@ -1,23 +1,18 @@
-"""Who speaks when: the value that diarizers make and transcripts are labelled with. It knows no audio and no model."""
+"""Who speaks when: the value that diarizers make and transcripts are labelled with, and what speakers are called. It
+knows no audio and no model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from stream_protocol.transcript import Turn
+
+__all__ = ["UNKNOWN", "Turn", "label_of", "renamed"]
 
 UNKNOWN: Final = "unknown"
 """What somebody is called whom the registry does not know."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Turn:
-    """``speaker`` speaks from ``start_ms`` to ``end_ms``. Turns of different speakers may overlap; those of one do
-    not."""
-
-    start_ms: int
-    end_ms: int
-    speaker: str
 
 
 def label_of(index: int) -> str:

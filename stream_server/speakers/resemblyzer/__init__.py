@@ -1,0 +1,1 @@
+"""Resemblyzer's speaker encoder, for whoever has voices of it already: its weights are fetched, its code is not."""
