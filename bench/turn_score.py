@@ -54,7 +54,7 @@ class TurnScore:
             parts = self._rate(truth, heard, detailed=True)
         assert isinstance(parts, dict)
         self._parts.append(parts)
-        return parts["diarization error rate"]
+        return float(parts["diarization error rate"])
 
     def total(self) -> Der:
         """Over everything so far."""

@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -34,6 +34,8 @@ from stream_server.limits import SessionLimit
 from stream_server.metrics import Metrics
 from stream_server.quota import Quota
 from stream_server.settings import Settings
+from stream_server.speakers.ability import speaker_abilities
+from stream_server.speakers.service import load_speakers
 from stream_server.token import Signer
 from stream_server.transport import (
     audiotext,
@@ -50,12 +52,15 @@ from stream_server.transport import (
     websocket,
 )
 from stream_server.transport.detection import Detector
+from stream_server.transport.diarization import LiveDiarizer
 from stream_server.transport.document import DESCRIPTION, SERVERS, TAGS, operation_id
 from stream_server.transport.fallback import fallback
 from stream_server.transport.origin import OriginGuard
 from stream_server.transport.registry import Registry
 from stream_server.transport.request import RequestLayer, count_error, surface_of, surfaces_of
 from stream_server.transport.service import Service
+from stream_server.transport.speaker import SpeakerDesk
+from stream_server.transport.voice import Voices
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +81,11 @@ JOB_ROUTES: Final = (openai, audiotext, lesan, lightning, luxasr)
 """Those that make jobs."""
 
 
-def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
-    """The ASGI app. ``recognizer`` replaces the one the settings name; tests give a fake one.
+def create_app(
+    settings: Settings, recognizer: Recognizer | None = None, voices: Callable[[], Voices] | None = None
+) -> FastAPI:
+    """The ASGI app. ``recognizer`` replaces the one the settings name, and ``voices`` what tells those of a live caller
+    apart; tests give fake ones.
 
     Raises:
         KeyFileError, DatabaseError, UnknownModelError, DeviceError, CheckpointError, VadUnavailableError: from
@@ -91,6 +99,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     keys = KeyRing(static_keys, secret=secret, database=database, limits=limits_of(settings))
     detectors = _load_detectors(settings)
     recognizer = recognizer or load_recognizer(settings.model, settings.recognizer)
+    speakers = load_speakers(settings, apart=is_inline)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,8 +124,17 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             surfaces_of(route for each in ROUTES for route in each.router.routes),
             [each.SURFACE for each in JOB_ROUTES],
         )
+        diarizer = LiveDiarizer(voices or speakers.live, loop, metrics.diarization)
         registry = Registry(
-            engine, running, segmenter, limit, resume_window=settings.resume_window, loop=loop, metrics=metrics.live
+            engine,
+            running,
+            segmenter,
+            limit,
+            diarizer,
+            no_diarization=speaker_abilities(settings).no_live_diarization,
+            resume_window=settings.resume_window,
+            loop=loop,
+            metrics=metrics.live,
         )
         quota = Quota(database, retry_after=settings.retry_after)
         quota.start()
@@ -125,11 +143,21 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             logger.warning("there are no API keys: anyone who can reach this server may use it (stream-server keys)")
         try:
             async with AsyncExitStack() as stack:
-                transcriptions = None
+                transcriptions, desk = None, None
                 if database is not None and settings.job_worker != "off":
                     vad = detectors[settings.vad] if is_inline else None
-                    jobs = open_job_system(settings, database, engine, quota, vad)
+                    jobs = open_job_system(settings, database, engine, quota, vad, speakers)
                     transcriptions = await stack.enter_async_context(jobs)
+                    desk = SpeakerDesk(
+                        database,
+                        transcriptions.objects,
+                        quota,
+                        transcriptions.speakers,
+                        speakers.embedder,
+                        speakers.embedded_diarizer,
+                        detectors[settings.vad],
+                    )
+                    stack.push_async_callback(asyncio.to_thread, desk.close)
                 app.state.service = Service(
                     settings,
                     engine,
@@ -140,6 +168,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
                     metrics,
                     tuple(detectors),
                     transcriptions,
+                    desk,
                     uploads=Signer(secret, "upload"),
                     started_at=int(time.time()),
                 )
@@ -151,6 +180,8 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
             keys.close()
             for detector in running.values():
                 detector.close()
+            diarizer.close()
+            speakers.close()
             await loop.run_in_executor(None, engine.stop)
             if database is not None:
                 database.dispose()

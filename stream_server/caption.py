@@ -1,10 +1,12 @@
 """Live captions in a terminal: finals scroll up, what is being said rewrites itself below them. It knows no network.
 
-Where the output is no terminal, each final is one line and nothing else is written.
+Where the output is no terminal, each final is one line, and so is what is heard anew of who said it; nothing else is
+written.
 """
 
 from __future__ import annotations
 
+from itertools import groupby
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,10 +17,11 @@ from rich.text import Text
 
 from stream_client.latency import Latency, LatencySummary
 from stream_protocol import Event
-from stream_protocol.events import FinalSegment, Partial, SpeechEnd, SpeechStart, Warning
+from stream_protocol.events import FinalSegment, Partial, SpeakersRevised, SpeechEnd, SpeechStart, Warning
 
 _TIME_CHARS: Final = len("[00:00.0 - 00:00.0]")
 _SPACE: Final = 2  # between the time and the text
+_MOST_NAMED: Final = 500  # finals whose speakers may be told anew
 _RESERVED_LINES: Final = 4  # of the screen: the state below the text, space around it, and the shell's prompt
 
 
@@ -40,6 +43,7 @@ class CaptionView:
         self._total_ms = total_ms
         self._position_ms = 0
         self._speaking: set[int] = set()  # channels
+        self._named: dict[int, str] = {}  # segment: where the last finals with a speaker are
         self._partials: dict[tuple[int, int], Partial] = {}  # (channel, segment): the newest
         self._live: Live | None = None
         if console.is_terminal:
@@ -73,6 +77,8 @@ class CaptionView:
             case FinalSegment():
                 self._partials.pop((event.channel, event.segment_id), None)
                 self._print_final(event)
+            case SpeakersRevised():
+                self._print_revised(event)
             case Warning():
                 self._print_warning(event)
             case _:
@@ -87,7 +93,20 @@ class CaptionView:
         if not final.text:
             return
         span = _span(final)
-        text = Text(self._label(final.channel) + (f"{final.speaker}: " if final.speaker else "") + final.text)
+        if final.speaker:
+            self._named[final.segment_id] = span
+            for oldest in list(self._named)[:-_MOST_NAMED]:
+                del self._named[oldest]
+        self._print(span, Text(self._label(final.channel) + _who_says_what(final)))
+
+    def _print_revised(self, event: SpeakersRevised) -> None:
+        """What has scrolled up cannot be written anew."""
+        for segment in event.segments:
+            if segment.segment_id in self._named:
+                speakers = " and ".join(dict.fromkeys(segment.words or [segment.speaker]))
+                self._print(self._named[segment.segment_id], Text(f"was {speakers}, as heard now", "dim"))
+
+    def _print(self, span: str, text: Text) -> None:
         if self._live is None:
             self._console.print(Text(f"{span} ") + text, soft_wrap=True)
         else:
@@ -131,6 +150,18 @@ class CaptionView:
 
     def _label(self, channel: int) -> str:
         return f"<{channel}> " if self._channels > 1 else ""
+
+
+def _who_says_what(final: FinalSegment) -> str:
+    """The text, with a name before whatever somebody says in it."""
+    if not final.speaker:
+        return final.text
+    said = [
+        (name, [word.word for word in words]) for name, words in groupby(final.words or (), lambda word: word.speaker)
+    ]
+    if len(said) < 2:
+        return f"{final.speaker}: {final.text}"
+    return " ".join(f"{name}: {' '.join(words)}" for name, words in said)
 
 
 def _span(event: Partial | FinalSegment) -> str:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from stream_server import __version__
 from stream_server.keys_cli import app as keys_app
+from stream_server.models_cli import app as models_app
 from stream_server.terminal import err, explain, out, print_rows, say, say_error
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ app = typer.Typer(
     help="Speech recognition: live captions over a WebSocket, transcripts of recordings over HTTP.",
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 
 
 class Format(StrEnum):
@@ -53,6 +55,7 @@ class Format(StrEnum):
     textgrid_aligned = "textgrid_aligned"
     maxqda = "maxqda"
     colored_text = "colored_text"
+    rttm = "rttm"
 
 
 class Admission(StrEnum):
@@ -80,6 +83,7 @@ FileOption = Annotated[
     Path | None, typer.Option("--file", exists=True, dir_okay=False, help="A recording to play at real speed.")
 ]
 SecondsOption = Annotated[float | None, typer.Option("--seconds", min=1, help="Play only so much of the recording.")]
+DiarizeOption = Annotated[bool, typer.Option("--diarize", help="Show who speaks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
 
 
@@ -188,22 +192,34 @@ def transcribe(
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.txt,
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to; - is the terminal.")] = "-",
     language: LanguageOption = "auto",
+    diarize: Annotated[bool, typer.Option("--diarize", help="Tell the speakers apart.")] = False,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=100, help="How many speakers there are, with --diarize.")
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Transcribe recordings here, without a server."""
     from stream_server.formats import FORMATS, render
     from stream_server.settings import Settings
+    from stream_server.speakers.ability import speaker_abilities
     from stream_server.transcribe import Transcriber
 
     if output == "-" and len(files) > 1 and format is not Format.txt:
         raise typer.BadParameter(f"several files as {format.value} need a folder", param_hint="'--output'")
     if output != "-" and len({file.name for file in files}) < len(files):
         raise typer.BadParameter("two files of the same name would be written to one", param_hint="'--output'")
+    if speakers is not None and not diarize:
+        raise typer.BadParameter("a number of speakers needs --diarize", param_hint="'--speakers'")
+    if format is Format.rttm and not diarize:
+        raise typer.BadParameter("rttm holds nothing but who spoke when: it needs --diarize", param_hint="'--format'")
+    settings = Settings.load(model=model, device=device)
+    if diarize and (reason := speaker_abilities(settings).no_diarization):
+        raise typer.BadParameter(reason, param_hint="'--diarize'")
     failed = 0
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with (
-        Transcriber(Settings.load(model=model, device=device)) as transcriber,
+        Transcriber(settings) as transcriber,
         Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress,
     ):
         for file in files:
@@ -213,7 +229,9 @@ def transcribe(
                 progress.update(task, completed=share)
 
             try:
-                transcript = transcriber.transcribe(file, advance, language=language)
+                transcript = transcriber.transcribe(
+                    file, advance, language=language, diarize=diarize, num_speakers=speakers
+                )
                 _write(render(transcript, format.value), file, files, FORMATS[format.value].extension, output)
             except Exception as error:
                 if "--debug" in sys.argv:
@@ -234,6 +252,7 @@ def listen(
     file: FileOption = None,
     language: LanguageOption = "auto",
     model: ModelOption = None,
+    diarize: DiarizeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show live captions of the microphone. Ctrl-C ends it, after the last words are final."""
@@ -247,7 +266,8 @@ def listen(
 
     source = microphone_source(device) if file is None else recording_source(file.name, read_pcm(file))
     say(f"listening to {source.name}; Ctrl-C ends")
-    asyncio.run(caption(source, url, out, api_key=api_key, as_json=as_json, language=language, model=model))
+    init = {"language": language, "model": model, "diarize": diarize}
+    asyncio.run(caption(source, url, out, api_key=api_key, as_json=as_json, **init))
 
 
 @app.command()
@@ -256,6 +276,7 @@ def demo(
     seconds: SecondsOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
+    diarize: DiarizeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a server, play a recording into it at real speed, and show the captions and how long they took."""
@@ -265,7 +286,7 @@ def demo(
 
     recording = file or find_demo()
     source = recording_source(recording.name, read_pcm(recording, seconds))
-    transcript, latency = asyncio.run(_demo(source, _served(model, device), as_json))
+    transcript, latency = asyncio.run(_demo(source, _served(model, device), diarize, as_json))
     if as_json:
         print(json.dumps({"text": transcript.text, "latency": latency.to_dict()}))
         return
@@ -273,17 +294,6 @@ def demo(
     out.print(transcript.text or "(no speech was recognized)", markup=False)
     out.print()
     out.print(latency_table(latency))
-
-
-@app.command()
-def models(as_json: JsonOption = False) -> None:
-    """List the models that can be served."""
-    from stream_server.engine.registry import list_models
-
-    rows = [
-        {"name": model.name, "languages": model.languages, "description": model.description} for model in list_models()
-    ]
-    print_rows(rows, as_json=as_json)
 
 
 @app.command()
@@ -330,7 +340,9 @@ def _open_view(settings: Settings) -> None:
         configure_tracing()
 
 
-async def _demo(source: Source, options: tuple[str, ...], as_json: bool) -> tuple[Transcript, LatencySummary]:
+async def _demo(
+    source: Source, options: tuple[str, ...], diarize: bool, as_json: bool
+) -> tuple[Transcript, LatencySummary]:
     from stream_server.child import running_server
     from stream_server.listen import caption
 
@@ -338,7 +350,7 @@ async def _demo(source: Source, options: tuple[str, ...], as_json: bool) -> tupl
         with err.status("starting a server"):
             address = await stack.enter_async_context(running_server(*options))
         say(f"playing {source.name} into ws://{address}/ws")
-        return await caption(source, f"ws://{address}/ws", out, as_json=as_json)
+        return await caption(source, f"ws://{address}/ws", out, as_json=as_json, diarize=diarize)
 
 
 async def _bench(

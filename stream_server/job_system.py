@@ -18,16 +18,18 @@ from stream_server.jobs.store import JobStore
 from stream_server.jobs.worker import Worker
 from stream_server.quota import Quota
 from stream_server.settings import Settings
+from stream_server.speakers.service import Speakers
 from stream_server.worker_process import WorkerProcess
 
 
 @asynccontextmanager
 async def open_job_system(
-    settings: Settings, database: sa.Engine, engine: Engine, quota: Quota, vad: VadModel | None
+    settings: Settings, database: sa.Engine, engine: Engine, quota: Quota, vad: VadModel | None, speakers: Speakers
 ) -> AsyncIterator[Transcriptions]:
     """Take jobs while this lasts.
 
-    ``vad``: the detector of a worker in this process, which shares ``engine``; None for no such worker.
+    ``vad``: the detector of a worker in this process, which shares ``engine`` and ``speakers``; None where there is no
+    such worker.
     """
     process = new_process_id()
     async with AsyncExitStack() as stack:
@@ -36,7 +38,7 @@ async def open_job_system(
         queue = await asyncio.to_thread(WorkQueue, database)
         stack.push_async_callback(asyncio.to_thread, queue.close)
         if vad is not None:
-            worker = Worker(settings, database, queue, engine, vad, process=process)
+            worker = Worker(settings, database, queue, engine, vad, speakers, process=process)
             await asyncio.to_thread(worker.start)
             stack.push_async_callback(asyncio.to_thread, worker.stop)
         elif settings.job_worker in ("auto", "process"):

@@ -15,11 +15,16 @@ AUTO = "auto"
 
 
 def negotiate(
-    init: Init, model: RecognizerInfo, vads: Sequence[str], *, aliases: Collection[str] = ()
+    init: Init,
+    model: RecognizerInfo,
+    vads: Sequence[str],
+    *,
+    aliases: Collection[str] = (),
+    no_diarization: str | None = None,
 ) -> SessionConfig:
     """Settle what the caller asked for against what is served; the first of ``vads`` is the default.
 
-    ``aliases``: other names for the model.
+    ``aliases``: other names for the model. ``no_diarization``: why voices cannot be told apart here; None: they can.
 
     Raises:
         ClientError: what is asked for is not there; the message lists what is.
@@ -32,7 +37,7 @@ def negotiate(
         raise ClientError(
             ErrorCode.INVALID_INIT, f"field 'vad': {init.vad[:40]!r} is not available; available: {', '.join(vads)}"
         )
-    return SessionConfig(
+    config = SessionConfig(
         model=model.name,
         language=_language(init.language, model),
         audio=AudioFormat.parse(init.dtype, init.sample_rate, init.channels),
@@ -41,11 +46,23 @@ def negotiate(
         max_segment_sec=min(init.max_segment_sec, model.max_segment_sec),
         partials=init.partials,
         words=init.words,
+        diarize=init.diarize,
         inactivity_timeout=init.inactivity_timeout,
         max_connection_duration=init.max_connection_duration,
         vad=init.vad or vads[0],
         keyterms=tuple(init.keyterms) if model.keyterms else (),
         acks=init.acks,
+    )
+    if config.needs_voices and no_diarization is not None:
+        raise cannot_diarize(no_diarization)
+    return config
+
+
+def cannot_diarize(reason: str) -> ClientError:
+    """What a caller is told whose one channel would have to be diarized here."""
+    return ClientError(
+        ErrorCode.INVALID_INIT,
+        f"field 'diarize': {reason}; audio with a channel for each speaker ('channels' of 2 or more) needs none",
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -27,6 +28,7 @@ from stream_server.settings import Settings
 from stream_server.transport.head import MAX_HEAD_BYTES, HttpProtocol
 from stream_server.transport.protocol import StreamProtocol
 from stream_server.transport.service import Service
+from stream_server.transport.voice import Voices
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +151,16 @@ def _end_within(seconds: float) -> None:
     timer.start()
 
 
-def create_server(settings: Settings, recognizer: Recognizer | None = None) -> Server:
+def create_server(
+    settings: Settings, recognizer: Recognizer | None = None, voices: Callable[[], Voices] | None = None
+) -> Server:
     """A server that is ready to run; see `create_app` for what it raises.
 
     Raises:
         CertificateError: the files of the settings make no TLS.
     """
     tls = tls_context(settings.tls_certificate, settings.tls_key)
-    app = create_app(settings, recognizer)
+    app = create_app(settings, recognizer, voices)
     config = uvicorn.Config(
         app,
         host=settings.host,

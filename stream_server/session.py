@@ -15,13 +15,13 @@ test is a list in and a list out, and a session can be fuzzed without a server.
     ENDING
 
 Order of events: for a segment `speech_start`, partials, `speech_end`, one `final_segment`; finals of a channel in
-order.
+order. Where speakers are told apart by their voices, a final with text waits until it is known who speaks in it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
@@ -32,7 +32,7 @@ from stream_protocol import events as wire
 from stream_protocol.codec import decode_audio, decode_message
 from stream_protocol.errors import ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.messages import PROTOCOL_VERSION, Configure, End, Flush, Frame, Keepalive
-from stream_protocol.transcript import join_text
+from stream_protocol.transcript import Turn, join_text
 from stream_server.audio.error import UnsupportedAudio
 from stream_server.audio.front import AudioFront
 from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentPaused, SegmentStarted
@@ -51,12 +51,14 @@ from stream_server.engine.work import (
     OpenSegment,
     Outcome,
     PauseSegment,
+    Result,
     Thinned,
 )
 from stream_server.negotiation import chunk_size
 from stream_server.overload import Degradation
 from stream_server.session_config import SessionConfig
 from stream_server.session_segment import SessionSegment
+from stream_server.session_speaker import SpeakerBook, by_channel
 
 ACK_INTERVAL = 1.0
 """Seconds of audio between two ``ack`` events."""
@@ -71,6 +73,10 @@ MAX_FLUSH_ID = 100
 """Characters of a flush's id: it comes back, and is kept for those who resume."""
 
 
+_Spoken = tuple[Sequence[Turn], Mapping[int, Sequence[Turn]]]
+"""The turns of a segment, and those of earlier segments that are others now."""
+
+
 class State(Enum):
     OPEN = auto()
     ENDING = auto()
@@ -81,12 +87,14 @@ class State(Enum):
 class _Lane:
     """One channel, the segment open in it, and when which of its audio arrived.
 
-    ``cut_at``: where the last segment ended in the midst of speech; None when it ended in a silence.
+    ``cut_at``: where the last segment ended in the midst of speech; None when it ended in a silence. ``finals``: in
+    order, those that cannot be sent yet, because it is not known who speaks in the first of them.
     """
 
     channel: Channel
     open: int | None = None
     cut_at: int | None = None
+    finals: deque[Result] = field(default_factory=deque)
     arrivals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=4096))
 
     def arrived(self, position: int, now: float) -> float:
@@ -108,7 +116,8 @@ class _Wait:
 class Session:
     """One caller's session.
 
-    After every ``receive_*`` or `tick`, take `events_to_send`, `commands_to_submit` and `detections_to_run`.
+    After every ``receive_*`` or `tick`, take `events_to_send`, `commands_to_submit`, `detections_to_run` and, where it
+    `needs_voices`, `speakers_to_find`.
     ``segmenter_settings`` are the server's; the caller's silence and maximum length replace theirs. ``model`` says what
     it may be configured to.
     """
@@ -143,6 +152,10 @@ class Session:
         self._started_at = self._heard_at = now
         self._degradation = Degradation()
         self._heard_anything = False
+        self._heard_channels: int | None = None
+        self._speakers = SpeakerBook()
+        self._to_find: list[tuple[int, bool]] = []
+        self._turns: dict[int, _Spoken] = {}  # by segment, until its final is sent
         self._seq = self._next_segment = self._next_wait = 0
         self._total_segments = self._acked = 0
 
@@ -174,6 +187,20 @@ class Session:
     def detections_to_run(self) -> list[tuple[int, Detection]]:
         """Frames for a detector that is not inline, per channel; answer with `receive_speech`."""
         return [(index, item) for index, lane in self._lanes.items() for item in lane.channel.take_detections()]
+
+    @property
+    def needs_voices(self) -> bool | None:
+        """Whether its speakers have to be told apart by their voices: it is to diarize, and there is one channel. None
+        while nothing has been heard: a header may say more than the init, or less."""
+        if not self.config.diarize:
+            return False
+        return None if self._heard_channels is None else self._heard_channels == 1
+
+    def speakers_to_find(self) -> list[tuple[int, bool]]:
+        """Segments that are done with, in order, and whether there is text in them; who speaks in one with text is to
+        be answered with `receive_speakers`. Nobody wants to know of the others."""
+        taken, self._to_find = self._to_find, []
+        return taken
 
     @property
     def channels(self) -> int:
@@ -236,6 +263,8 @@ class Session:
 
     def receive_samples(self, samples: NDArray[np.float32], now: float) -> None:
         """Decoded audio, [channels, n] float32 at 16 kHz, for callers that decode it themselves."""
+        if self._heard_channels is None and samples.size:
+            self._heard_channels = len(samples)
         for index in range(len(samples)):
             lane = self._lane(index)
             events = lane.channel.receive(samples[index])
@@ -285,16 +314,24 @@ class Session:
         if isinstance(outcome, Failure):
             self.abort(internal_error(self.id))
         elif outcome.is_final:
-            final = segment.final_event(self._number(), outcome, now, with_words=self.config.words)
-            self._texts.append((final.offset_ms, final.channel, final.text))
-            self._events.append(final)
-            del self._segments[outcome.segment_id]
-            for wait in self._waits.values():
-                wait.segments.discard(outcome.segment_id)
-            self._settle(now)
+            self._lanes[segment.channel].finals.append(outcome)
+            if self.needs_voices:
+                self._to_find.append((outcome.segment_id, bool(outcome.hypothesis.text)))
+            self._send_finals(segment.channel, now)
         elif segment.ended_at is None and outcome.hypothesis.text and self.config.partials:
-            arrived = self._lanes[segment.channel].arrived(outcome.end, now)
-            self._events.append(segment.partial_event(self._number(), outcome, now - arrived))
+            lane = self._lanes[segment.channel]
+            if not lane.finals:  # else it would overtake one, and the next partial says what it says
+                arrived = lane.arrived(outcome.end, now)
+                self._events.append(segment.partial_event(self._number(), outcome, now - arrived))
+
+    def receive_speakers(
+        self, segment_id: int, turns: Sequence[Turn], revised: Mapping[int, Sequence[Turn]], now: float
+    ) -> None:
+        """Who speaks in a segment of `speakers_to_find`, and earlier segments whose turns are others after all."""
+        if self.state is State.CLOSED:
+            return
+        self._turns[segment_id] = turns, revised
+        self._send_finals(self._segments[segment_id].channel, now)
 
     def tick(self, now: float) -> None:
         """Look at the clock."""
@@ -425,6 +462,35 @@ class Session:
                     wait = self._waits[number]
                     wait.channels.discard(index)
                     wait.segments |= {key for key, segment in self._segments.items() if segment.channel == index}
+
+    def _send_finals(self, channel: int, now: float) -> None:
+        """Send the finals of a channel that wait for nothing any more."""
+        finals = self._lanes[channel].finals
+        while finals and self._send_final(finals[0], now):
+            for wait in self._waits.values():
+                wait.segments.discard(finals[0].segment_id)
+            finals.popleft()
+        self._settle(now)
+
+    def _send_final(self, result: Result, now: float) -> bool:
+        """Whether it could be sent: it cannot while it is not known who speaks in it."""
+        segment = self._segments[result.segment_id]
+        if self.needs_voices and result.hypothesis.text and segment.id not in self._turns:
+            return False
+        final = segment.final_event(self._number(), result, now, with_words=self.config.words)
+        revised: tuple[wire.RevisedSegment, ...] = ()
+        if segment.id in self._turns:
+            turns, others = self._turns.pop(segment.id)
+            final = self._speakers.attribute(final, result.hypothesis.words or (), turns)
+            revised = self._speakers.revise(others)
+        elif self.config.diarize:
+            final = by_channel(final)
+        self._texts.append((final.offset_ms, final.channel, final.text))
+        self._events.append(final)
+        if revised:
+            self._events.append(wire.SpeakersRevised(seq=self._number(), segments=revised))
+        del self._segments[segment.id]
+        return True
 
     def _settle(self, now: float) -> None:
         """Answer the flushes, oldest first, whose finals have all been sent; then the end."""

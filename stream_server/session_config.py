@@ -22,6 +22,7 @@ class SessionConfig:
     max_segment_sec: float = 20.0
     partials: bool = True
     words: bool = True
+    diarize: bool = False
     inactivity_timeout: float = 300.0
     max_connection_duration: float = 3600.0
     vad: str = "webrtc"
@@ -33,6 +34,11 @@ class SessionConfig:
         values = asdict(self)
         audio: dict[str, Any] = values.pop("audio")
         return audio | values
+
+    @property
+    def needs_voices(self) -> bool:
+        """Whether speakers have to be told apart by their voices, as far as the init says."""
+        return self.diarize and self.audio.channels == 1
 
     def stream_options(self) -> StreamOptions:
         return StreamOptions(

@@ -119,6 +119,7 @@ class Settings(BaseModel):
         "gpt-transcribe",
         "gpt-4o-transcribe",
         "gpt-4o-mini-transcribe",
+        "gpt-4o-transcribe-diarize",
         "zero-indic",
         "cpu-lite",
     )

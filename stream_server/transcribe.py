@@ -9,9 +9,13 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stream_protocol import events as wire
 from stream_protocol.audio_format import AudioFormat
@@ -38,6 +42,8 @@ from stream_server.engine.work import (
 from stream_server.negotiation import AUTO, negotiate
 from stream_server.session import Session, State
 from stream_server.settings import FILE_STREAMS, Settings
+from stream_server.speakers.labelling import label
+from stream_server.speakers.service import load_speakers
 
 LONGEST_CHUNK_SEC = 5.0
 
@@ -47,6 +53,9 @@ Progress = Callable[[float], None]
 Heard = Callable[[float, Sequence[Segment]], None]
 """Called after every piece of audio with the seconds heard so far and the segments that are new. What it raises ends
 the transcription."""
+
+Listener = Callable[[NDArray[np.float32]], None]
+"""Called with every piece of audio: mono, 16 kHz. What it raises ends the transcription."""
 
 
 class FileTranscriber:
@@ -66,12 +75,13 @@ class FileTranscriber:
         silence_sec: float | None = None,
         keyterms: Sequence[str] = (),
         longest_sec: float | None = None,
+        listener: Listener = lambda samples: None,
         about: Mapping[str, str] = NOTHING,
     ) -> Transcript:
         """Transcribe one file; its channels are mixed.
 
-        ``silence_sec``: the pause that ends a segment. ``longest_sec``: more audio than that is refused. ``about``:
-        fields for the log, such as the id of the job.
+        ``silence_sec``: the pause that ends a segment. ``longest_sec``: more audio than that is refused. ``listener``:
+        who else is to hear the file, which is read only once. ``about``: fields for the log, such as the id of the job.
 
         Raises:
             UnsupportedAudio: not audio, or damaged from the start.
@@ -95,9 +105,11 @@ class FileTranscriber:
         samples = 0
         try:
             for block in read_audio(file, longest_sec=longest_sec):
-                session.receive_samples(block.mean(axis=0, keepdims=True), time.monotonic())
-                samples += block.shape[1]
+                mono = block.mean(axis=0)
+                session.receive_samples(mono[np.newaxis], time.monotonic())
+                samples += len(mono)
                 run.pass_on()
+                listener(mono)
                 new = run.take()
                 segments += new
                 heard(samples / SAMPLE_RATE, new)
@@ -121,6 +133,7 @@ class Transcriber:
 
     def __init__(self, settings: Settings) -> None:
         vad = load_vad(settings.vad, VadSettings())
+        self._speakers = load_speakers(settings)
         self._engine = Engine(load_recognizer(settings.model, settings.recognizer), settings.engine)
         self._files = FileTranscriber(self._engine, vad, settings.file_segmenter_for(self._engine.info))
         self._engine.start()
@@ -133,14 +146,33 @@ class Transcriber:
     ) -> None:
         self._engine.stop()
 
-    def transcribe(self, path: Path, progress: Progress = lambda share: None, *, language: str = "auto") -> Transcript:
-        """Transcribe one file; `FileTranscriber.transcribe` says what it raises."""
+    def transcribe(
+        self,
+        path: Path,
+        progress: Progress = lambda share: None,
+        *,
+        language: str = "auto",
+        diarize: bool = False,
+        num_speakers: int | None = None,
+    ) -> Transcript:
+        """Transcribe one file; `FileTranscriber.transcribe` says what it raises.
+
+        ``diarize``: tell the speakers apart; ``num_speakers``: how many there are, where that is known.
+
+        Raises:
+            DiarizerError: they cannot be told apart.
+        """
         duration = probe(path).duration_sec
 
         def heard(seconds: float, segments: Sequence[Segment]) -> None:
             progress(min(1.0, seconds / duration) if duration > 0 else 0.0)
 
-        transcript = self._files.transcribe(path, heard, language=language)
+        if diarize:
+            with closing(self._speakers.diarizer().open(num_speakers)) as diarization:
+                transcript = self._files.transcribe(path, heard, language=language, listener=diarization.hear)
+                transcript = label(transcript, diarization.finish())
+        else:
+            transcript = self._files.transcribe(path, heard, language=language)
         progress(1.0)
         return transcript
 

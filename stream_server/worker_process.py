@@ -22,7 +22,9 @@ from stream_server.jobs.database import open_database
 from stream_server.jobs.process import Heartbeat, new_process_id
 from stream_server.jobs.queue import WorkQueue
 from stream_server.jobs.worker import Worker, places
+from stream_server.priority import give_way
 from stream_server.settings import PREFIX, Settings
+from stream_server.speakers.service import load_speakers
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
         engine = Engine(recognizer, few.engine)
         engine.start()
         queue = WorkQueue(database)
-        worker = Worker(settings, database, queue, engine, load_vad(settings.vad, VadSettings()), process=process)
+        vad, speakers = load_vad(settings.vad, VadSettings()), load_speakers(settings)
+        worker = Worker(settings, database, queue, engine, vad, speakers, process=process)
         worker.start()
         while not stopping.wait(LOOK_SEC) and engine.is_alive:
             pass
@@ -78,15 +81,6 @@ def run_worker(settings: Settings, *, with_parent: bool) -> int:
     finally:
         heart.close()
     return 1 if failed else 0
-
-
-def give_way() -> None:
-    """Take processor time only when nobody else wants it. For this thread and those it starts."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except (AttributeError, OSError):  # not Linux, or not allowed
-        with suppress(OSError):
-            os.nice(19)
 
 
 class WorkerProcess:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 from rich.console import Console
 
 from stream_client import Latency, LatencySummary
-from stream_protocol.events import Event, FinalSegment, Partial, SpeechEnd, SpeechStart, Warning, WarningCode
+from stream_protocol import Word
+from stream_protocol.events import (
+    Event,
+    FinalSegment,
+    Partial,
+    RevisedSegment,
+    SpeakersRevised,
+    SpeechEnd,
+    SpeechStart,
+    Warning,
+    WarningCode,
+)
 from stream_server.caption import CaptionView, clock, latency_table
 
 WORDS = [f"word{number:02}" for number in range(40)]
@@ -160,6 +172,28 @@ def test_without_a_terminal_each_final_is_a_line_and_nothing_else_is_written() -
         view.receive(final("It was the [best] of times, it was the worst of times."))
         view.receive(final(""))
     assert file.getvalue() == "[00:03.2 - 00:05.8] It was the [best] of times, it was the worst of times.\n"
+
+
+def said_by(event: Event, *speakers: str) -> Event:
+    """The final with a word of each of these; the first says most."""
+    assert isinstance(event, FinalSegment)
+    words = tuple(Word(f"word{at}", 0, 1, 0.9, speaker) for at, speaker in enumerate(speakers))
+    return replace(event, words=words, speaker=speakers[0], text=" ".join(word.word for word in words))
+
+
+def test_who_speaks_stands_before_what_he_says_and_is_told_anew_below_it() -> None:
+    file = io.StringIO()
+    with CaptionView(Console(file=file, width=20)) as view:
+        view.receive(said_by(final("", segment=0), "A", "A"))
+        view.receive(said_by(final("", segment=1), "A", "B", "B", "A"))
+        view.receive(SpeakersRevised(seq=1, segments=(RevisedSegment(0, "B", ("B", "B")), RevisedSegment(7, "C"))))
+        view.receive(SpeakersRevised(seq=2, segments=(RevisedSegment(1, "B", ("A", "B", "B", "B")),)))
+    assert [line.removeprefix("[00:03.2 - 00:05.8] ") for line in file.getvalue().splitlines()] == [
+        "A: word0 word1",
+        "A: word0 B: word1 word2 A: word3",
+        "was B, as heard now",
+        "was A and B, as heard now",
+    ]
 
 
 def test_clock_and_table() -> None:

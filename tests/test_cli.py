@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -23,9 +23,10 @@ import pytest
 import srt
 from rich.console import Console
 
-from stream_protocol import Segment, Transcript
+from stream_protocol import Segment, Transcript, Turn
 from stream_server import __version__, terminal
-from stream_server.cli import main
+from stream_server.cli import Format, main
+from stream_server.formats import FORMATS
 from stream_server.ramp import Step, counts, heading
 from stream_server.recording import find_demo, read_pcm, write_wav
 from tests.client.scripted import ScriptedServer
@@ -141,6 +142,9 @@ def test_version_and_help(run: Run) -> None:
         (["transcribe"], "Missing argument"),
         (["transcribe", "a.wav", "b.wav", "--format", "srt"], "several files as srt need a folder"),
         (["transcribe", "a.wav", "b/a.wav", "--output", "o"], "two files of the same name"),
+        (["transcribe", "a.wav", "--speakers", "2"], "a number of speakers needs --diarize"),
+        (["transcribe", "a.wav", "--diarize", "--speakers", "0"], "'--speakers'"),
+        (["transcribe", "a.wav", "--format", "rttm"], "it needs --diarize"),
         (["listen", "--file", "nowhere.wav"], "file 'nowhere.wav' does not exist"),
     ],
 )
@@ -233,11 +237,17 @@ class Transcriber:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def transcribe(self, path: Path, progress: Callable[[float], None], *, language: str) -> Transcript:
+    def transcribe(
+        self, path: Path, progress: Callable[[float], None], *, language: str, diarize: bool, num_speakers: int | None
+    ) -> Transcript:
         progress(0.5)
         if path.suffix == ".bad":
             raise ValueError("the file holds no audio")
-        return Transcript((Segment(f"{path.stem} in {language}.", 0, 1500, 0.9),), language, 2000)
+        segment = Segment(f"{path.stem} in {language}.", 0, 1500, 0.9)
+        if not diarize:
+            return Transcript((segment,), language, 2000)
+        speaker = f"1 of {num_speakers}"
+        return Transcript((replace(segment, speaker=speaker),), language, 2000, (Turn(100, 1500, speaker),))
 
 
 def test_transcribe_to_the_terminal(run: Run, fake: Any) -> None:
@@ -245,6 +255,23 @@ def test_transcribe_to_the_terminal(run: Run, fake: Any) -> None:
     assert run("transcribe", "a.mp3", "--language", "de") == Result(0, "a in de.\n", "")
     assert run("transcribe", "a.mp3", "b.wav").out == "==> a.mp3 <==\na in auto.\n==> b.wav <==\nb in auto.\n"
     assert json.loads(run("transcribe", "a.mp3", "-f", "json").out)["text"] == "a in auto."
+
+
+def test_transcribe_tells_speakers_apart(run: Run, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake("stream_server.transcribe", Transcriber=Transcriber)
+    assert run("transcribe", "a.mp3", "--diarize").out == "1 of None: a in auto.\n"
+    assert run("transcribe", "a.mp3", "--diarize", "--speakers", "3").out == "1 of 3: a in auto.\n"
+    assert run("transcribe", "a.mp3", "--diarize", "-f", "rttm").out == (
+        "SPEAKER recording 1 0.100 1.400 <NA> <NA> 1_of_None <NA> <NA>\n"
+    )
+    monkeypatch.setenv("STREAM_SERVER_DIARIZER", "off")
+    result = run("transcribe", "a.mp3", "--diarize")
+    assert result.status == 2
+    assert_one_line(result, "diarization is switched off on this server (diarizer=off)")
+
+
+def test_every_format_can_be_written() -> None:
+    assert [each.value for each in Format] == list(FORMATS)
 
 
 def test_transcribe_goes_on_after_a_bad_file(run: Run, fake: Any, tmp_path: Path) -> None:
@@ -269,6 +296,14 @@ def test_listen_plays_a_file(run: Run, recording: Path) -> None:
     kinds = [json.loads(line)["type"] for line in events.out.splitlines()]
     assert kinds.count("final_segment") == 8
     assert kinds[-1] == "done"
+
+
+def test_listen_asks_who_speaks_where_it_is_told_to(run: Run, recording: Path) -> None:
+    server = ScriptedServer()
+    with serving(server) as url:
+        run("listen", "--url", url, "--file", recording)
+        run("listen", "--url", url, "--file", recording, "--diarize")
+    assert [init["diarize"] for init in server.inits] == [False, True]
 
 
 def test_the_first_interrupt_ends_listening_with_finals(tmp_path: Path) -> None:
@@ -320,6 +355,15 @@ def test_models(run: Run, fake: Any) -> None:
     assert json.loads(run("models", "--json").out) == [
         {"name": "tiny", "languages": ["en", "de"], "description": "small"}
     ]
+
+
+def test_a_model_is_fetched_into_the_servers_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pull = "stream_server.speakers.resemblyzer.asset.pull_weights"
+    monkeypatch.setattr(pull, lambda folder: folder / "weights.pt")
+    result = run("models", "pull", "resemblyzer", "--data-dir", tmp_path)
+    assert (result.status, result.out) == (0, "")
+    assert result.err == f"resemblyzer is kept as {tmp_path / 'models' / 'weights.pt'}\n"
+    assert run("models", "pull", "something").status == 2
 
 
 @dataclass

@@ -23,6 +23,7 @@ PUBLIC = {
         "ServerError",
         "StreamError",
         "Transcript",
+        "Turn",
         "Word",
         "decode_audio",
         "decode_event",

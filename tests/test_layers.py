@@ -46,6 +46,7 @@ SESSION = (
     "stream_server.session",
     "stream_server.session_config",
     "stream_server.session_segment",
+    "stream_server.session_speaker",
     "stream_server.channel",
     "stream_server.negotiation",
     "stream_server.overload",
@@ -53,11 +54,14 @@ SESSION = (
 RULES = ("stream_server.limits",)
 KEYS = ("stream_server.auth", "stream_server.keys", "stream_server.quota")
 TOKEN = "stream_server.token"
+PRIORITY = "stream_server.priority"
 NETWORK = "stream_server.network"
 TEXT = "stream_server.text"
 JOBS = "stream_server.jobs"
 JOB_VALUES = (f"{JOBS}.error", f"{JOBS}.job", f"{JOBS}.result", f"{JOBS}.wording", f"{JOBS}.cursor")
 JOB_TABLES = (f"{JOBS}.database", f"{JOBS}.table")
+SPEAKERS = "stream_server.speakers"
+SPEAKER_VALUES = (f"{SPEAKERS}.turn", f"{SPEAKERS}.labelling")
 TRANSCRIBE = "stream_server.transcribe"
 SETTINGS = "stream_server.settings"
 METRICS = "stream_server.metrics"
@@ -95,15 +99,17 @@ LAYERS = (
     Layer((f"{ENGINE}.moonshine.tensor",), (ENGINE,), ("numpy", "torch")),
     Layer((f"{ENGINE}.transformers",), (ENGINE,), ("huggingface_hub", "numpy", "torch", "transformers")),
     # The session is a state machine: it sees the engine's values, never the engine.
-    Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES), ("numpy",), pure=True),
+    Layer(SESSION, (PROTOCOL, AUDIO, *SESSION, *ENGINE_VALUES, *SPEAKER_VALUES), ("numpy",), pure=True),
+    Layer(SPEAKER_VALUES, (PROTOCOL, *SPEAKER_VALUES), pure=True),
     Layer(RULES, (PROTOCOL,), pure=True),
     Layer((SETTINGS,), (AUDIO, ENGINE), ("pydantic",)),
     Layer((METRICS,), (PROTOCOL, ENGINE, METRICS), ("prometheus_client",)),
     Layer((f"{METRICS}.job",), (METRICS, f"{JOBS}.tally"), ("prometheus_client",)),
     Layer((TOKEN,)),
+    Layer((PRIORITY,)),
     Layer((NETWORK,), (NETWORK,), ("httpcore2", "httpx2")),
     Layer(KEYS, (PROTOCOL, TOKEN, SETTINGS, *KEYS, *JOB_TABLES, f"{JOBS}.error"), ("limits", "sqlalchemy")),
-    Layer((TRANSCRIBE,), (PROTOCOL, AUDIO, ENGINE, *SESSION, SETTINGS), ("numpy",)),
+    Layer((TRANSCRIBE,), (PROTOCOL, AUDIO, ENGINE, *SESSION, SPEAKERS, SETTINGS), ("numpy",)),
     # What is made of texts: it sees the values of jobs, and neither store nor queue.
     Layer(
         (TEXT,),
@@ -111,6 +117,20 @@ LAYERS = (
         ("httpx2", "langcodes", "orjson", "pydantic"),
     ),
     Layer((f"{TEXT}.seq2seq",), (ENGINE, *JOB_VALUES, TEXT, SETTINGS), ("torch", "transformers")),
+    # Who speaks: above audio and engine, and below whatever asks.
+    Layer(
+        (SPEAKERS,),
+        (PROTOCOL, AUDIO, ENGINE, SETTINGS, *JOB_TABLES, f"{JOBS}.error", SPEAKERS),
+        ("numpy", "sqlalchemy"),
+    ),
+    Layer((f"{SPEAKERS}.clustering", f"{SPEAKERS}.community.track"), (SPEAKERS,), ("numpy",), pure=True),
+    Layer((f"{SPEAKERS}.community.network",), (SPEAKERS,), ("numpy", "onnxruntime")),
+    Layer((f"{SPEAKERS}.process",), (PRIORITY, SPEAKERS), ("numpy",)),
+    Layer((f"{SPEAKERS}.onnx_embedder",), (ENGINE, SPEAKERS), ("numpy", "onnxruntime")),
+    Layer((f"{SPEAKERS}.resemblyzer",), (ENGINE, SPEAKERS), ("numpy", "onnx")),
+    Layer((f"{SPEAKERS}.hub_embedder",), (ENGINE, SPEAKERS), ("numpy", "torch", "transformers")),
+    Layer((f"{SPEAKERS}.nemotron",), (ENGINE, SPEAKERS), ("numpy", "torch", "transformers")),
+    Layer((f"{SPEAKERS}.nemotron.activity",), (SPEAKERS,), ("numpy",), pure=True),
     # Jobs: values, tables, the objects, and then what does the work. None of it knows HTTP's server side.
     Layer(JOB_VALUES, (PROTOCOL, *JOB_VALUES), ("orjson", "pydantic")),
     Layer(JOB_TABLES, (SETTINGS, *JOB_TABLES), ("dbos", "sqlalchemy")),
@@ -119,20 +139,21 @@ LAYERS = (
         (PROTOCOL, AUDIO, FORMATS, TEXT, TOKEN, NETWORK, *KEYS, SETTINGS, *VIEW, JOBS),
         ("httpx2", "obstore", "orjson", "sqlalchemy", "standardwebhooks"),
     ),
-    Layer((f"{JOBS}.ability", f"{JOBS}.service"), (PROTOCOL, ENGINE, *SESSION, *KEYS, TEXT, SETTINGS, JOBS)),
+    Layer((f"{JOBS}.ability", f"{JOBS}.service"), (PROTOCOL, ENGINE, *SESSION, *KEYS, TEXT, SPEAKERS, SETTINGS, JOBS)),
     Layer((f"{JOBS}.media",), (AUDIO, NETWORK, SETTINGS, JOBS), ("av", "httpx2", "obstore")),
     Layer((f"{JOBS}.page",), (NETWORK, SETTINGS, JOBS), ("httpx2", "yt_dlp")),
     Layer((f"{JOBS}.queue",), (JOBS,), ("dbos", "sqlalchemy")),
+    Layer((f"{JOBS}.voice",), (SPEAKERS, JOBS), ("numpy",)),
     Layer(
-        (f"{JOBS}.run", f"{JOBS}.worker"),
-        (PROTOCOL, AUDIO, ENGINE, TEXT, TRANSCRIBE, SETTINGS, *VIEW, JOBS),
+        (f"{JOBS}.recognition", f"{JOBS}.run", f"{JOBS}.worker"),
+        (PROTOCOL, AUDIO, ENGINE, TEXT, SPEAKERS, TRANSCRIBE, SETTINGS, *VIEW, JOBS),
         ("dbos", "sqlalchemy"),
     ),
     Layer(
         (TRANSPORT,),
         (
             *(PROTOCOL, AUDIO, FORMATS, ENGINE, *SESSION, *RULES, *KEYS, TOKEN, TEXT, JOBS, SETTINGS, METRICS, *VIEW),
-            *(BROWSER, TRANSPORT),
+            *(SPEAKERS, BROWSER, TRANSPORT),
         ),
         (
             *("anyio", "fastapi", "h11", "langcodes", "numpy", "orjson", "pydantic", "python_multipart"),

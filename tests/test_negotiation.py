@@ -82,3 +82,13 @@ def test_what_the_model_cannot_do_is_not_in_force() -> None:
     assert ignored_fields(init, modest) == ("keyterms", "mood")
     assert negotiate(init, INFO, VADS).keyterms == ("Beckett",)
     assert ignored_fields(init, INFO) == ("mood",)
+
+
+def test_voices_that_cannot_be_told_apart_are_refused_and_channels_are_not() -> None:
+    reason = "diarization is switched off on this server (diarizer=off)"
+    assert negotiate(Init(diarize=True), INFO, VADS).diarize
+    with pytest.raises(ClientError, match=r"field 'diarize': .*\(diarizer=off\); .*'channels'") as caught:
+        negotiate(Init(diarize=True), INFO, VADS, no_diarization=reason)
+    assert caught.value.code is ErrorCode.INVALID_INIT
+    assert negotiate(Init(diarize=True, channels=2), INFO, VADS, no_diarization=reason).diarize
+    assert not negotiate(Init(), INFO, VADS, no_diarization=reason).diarize

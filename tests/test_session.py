@@ -20,7 +20,7 @@ from stream_server.engine.recognizer import Task
 from stream_server.engine.work import SAMPLE_RATE, Failure, Hypothesis, Lost, Result, Thinned, TimedWord
 from stream_server.session import MAX_FLUSH_ID, MAX_FLUSHES, State
 from stream_server.session_segment import SessionSegment
-from tests.support.driven import LOUD, Driven, LoudnessVad
+from tests.support.driven import LOUD, Doubtful, Driven, LoudnessVad
 from tests.support.fake import FakeRecognizer, FakeStream, spoken
 from tests.support.speech import moonshine, pcm, recording
 
@@ -522,7 +522,7 @@ messages = st.sampled_from(
     ]
 )
 noise = st.text(max_size=40) | st.sampled_from(['{"type":"flush","id":{}}', '{"type":', "null", "0", '""', "END "])
-world = st.sampled_from(["step", "detect", "deliver 0", "deliver 1", "work"]) | st.floats(0, 20)
+world = st.sampled_from(["step", "detect", "deliver 0", "deliver 1", "tell", "work"]) | st.floats(0, 20)
 frames = (speech | messages | world) | (speech | messages | world) | garbage
 inits = st.fixed_dictionaries(
     {
@@ -530,6 +530,7 @@ inits = st.fixed_dictionaries(
         "channels": st.integers(1, 2),
         "sample_rate": st.sampled_from([8000, 16_000, 48_000]),
         "partials": st.booleans(),
+        "diarize": st.booleans(),
         "acks": st.booleans(),
         "max_segment_sec": st.sampled_from([2.0, 20.0]),
         "silence_threshold_sec": st.sampled_from([0.1, 0.8]),
@@ -544,6 +545,7 @@ def test_whatever_comes_the_promises_hold_and_the_end_ends(
     init: dict[str, Any], inputs: list[Any], last: list[str], streaming: bool, inline: bool
 ) -> None:
     made = driven(FakeRecognizer.streaming() if streaming else None, inline=inline, eager=False, **init)
+    made.spoken = Doubtful()
     for item in [*inputs, *last]:
         match item:
             case float():
@@ -554,6 +556,8 @@ def test_whatever_comes_the_promises_hold_and_the_end_ends(
                 made.detect()
             case "deliver 0" | "deliver 1":
                 made.deliver(int(item[-1]))
+            case "tell":
+                made.tell()
             case "work":
                 made.work()
             case _:
@@ -563,6 +567,7 @@ def test_whatever_comes_the_promises_hold_and_the_end_ends(
     assert made.events[-1]["type"] in ("done", "error")
     assert made.session.close_code is not None
     assert len(made.of("error")) + len(made.of("done")) == 1
+    assert all(("speaker" in final) == bool(init["diarize"] and final["text"]) for final in made.finals)
     assert len(made.session._segments) == 0
     assert made.engine.streams == 0
     if made.of("error"):

@@ -16,7 +16,7 @@ from stream_protocol.codec import (
 from stream_protocol.errors import ERROR_TABLE, ClientError, ErrorCode, ServerError, StreamError
 from stream_protocol.events import Event
 from stream_protocol.messages import PROTOCOL_VERSION, Init
-from stream_protocol.transcript import Segment, Transcript, Word
+from stream_protocol.transcript import Segment, Transcript, Turn, Word
 
 __all__ = [
     "ERROR_TABLE",
@@ -30,6 +30,7 @@ __all__ = [
     "ServerError",
     "StreamError",
     "Transcript",
+    "Turn",
     "Word",
     "decode_audio",
     "decode_event",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import reprlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
 from stream_protocol.errors import ClientError, ErrorCode
-from stream_protocol.events import EVENT_TYPES, Event, Partial, WarningCode
+from stream_protocol.events import EVENT_TYPES, Event, Partial, RevisedSegment, WarningCode
 from stream_protocol.messages import MESSAGE_TYPES, Configure, End, Flush, Frame, Init, Keepalive, Message
 from stream_protocol.transcript import Word
 
@@ -80,12 +80,8 @@ def encode_message(message: Message) -> str:
 
 def encode_event(event: Event) -> str:
     """Encode an event; fields without a value are left out."""
-    data: dict[str, Any] = {"type": event.type}
-    for item in fields(event):
-        value = getattr(event, item.name)
-        if value is not None:
-            data[item.name] = value
-    return orjson.dumps(data).decode()
+    data = {"type": event.type, **_present(event)}
+    return orjson.dumps(data, default=_present, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
 
 
 def decode_event(text: str | bytes) -> Event | None:
@@ -123,6 +119,12 @@ def _decode_object(text: str | bytes, code: ErrorCode, expectation: str) -> dict
     return data
 
 
+def _present(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that have a value."""
+    found = ((item.name, getattr(value, item.name)) for item in fields(value))
+    return {name: held for name, held in found if held is not None}
+
+
 def _known(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     """The part of ``data`` that the dataclass ``kind`` has fields for."""
     names = {item.name for item in fields(kind)}
@@ -133,12 +135,19 @@ def _decode_field(event: type[Event], name: str, value: Any) -> Any:
     """One value as the event's dataclass holds it, from the value as JSON holds it."""
     if name == "words" and value is not None:
         return tuple(Word(**_known(Word, word)) for word in value)
+    if name == "segments":
+        return tuple(_decode_revised(segment) for segment in value)
     if name == "ignored":
         return tuple(value)
     if name == "code":
         codes = WarningCode if event.type == "warning" else ErrorCode
         return codes(value) if value in list(codes) else value
     return value
+
+
+def _decode_revised(data: dict[str, Any]) -> RevisedSegment:
+    revised = RevisedSegment(**_known(RevisedSegment, data))
+    return revised if revised.words is None else replace(revised, words=tuple(revised.words))
 
 
 def _explain(error: ValidationError) -> str:

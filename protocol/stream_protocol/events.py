@@ -171,12 +171,35 @@ class FinalSegment:
     words: tuple[Word, ...] | None = None
     """The words of `text` in order; left out when `words` is false, or the model cannot say where they lie."""
     speaker: str | None = None
-    """Who spoke, where the server tells speakers apart."""
+    """Who says most of it: `SPEAKER_00`, `SPEAKER_01`, ... where init asked to `diarize`; left out without text."""
     latency_ms: float
     """From the decision that speech has ended to the sending of the event."""
     is_final: Literal[True] = True
     channel: int = 0
     """Which channel of the audio, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisedSegment:
+    """Who speaks in a segment whose final was sent, after all."""
+
+    segment_id: int
+    """That of the final."""
+    speaker: str
+    """In the place of the final's `speaker`."""
+    words: tuple[str, ...] | None = None
+    """The speaker of each of the final's `words`, in order; left out where it had none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakersRevised:
+    """What was said about the speakers of earlier finals was wrong: this is so instead."""
+
+    type: ClassVar[str] = "speakers_revised"
+    seq: int
+    """1, 2, 3, ... over the session, without a gap."""
+    segments: tuple[RevisedSegment, ...]
+    """Those whose speakers have changed, in order of `segment_id`; all others stay as they were told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +251,9 @@ class Done:
 
 
 ConnectionEvent = Ready | Ack | Warning | Error
-SessionEvent = SpeechStart | Partial | SpeechEnd | FinalSegment | Flushed | Configured | EndOfTranscript | Done
+SessionEvent = (
+    SpeechStart | Partial | SpeechEnd | FinalSegment | SpeakersRevised | Flushed | Configured | EndOfTranscript | Done
+)
 Event = ConnectionEvent | SessionEvent
 
 EVENT_TYPES: dict[str, type[Event]] = {
@@ -242,6 +267,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Partial,
         SpeechEnd,
         FinalSegment,
+        SpeakersRevised,
         Flushed,
         Configured,
         EndOfTranscript,

@@ -96,6 +96,8 @@ class Init(Message):
     """Whether to send `partial` events."""
     words: bool = True
     """Whether finals carry `words`."""
+    diarize: bool = False
+    """Whether finals say who speaks: the channel where there are several, else told apart by their voices."""
     inactivity_timeout: InactivitySec = 300.0
     """Seconds without audio or `keepalive` until the session ends with `TIMEOUT`; without a connection none pass."""
     max_connection_duration: ConnectionSec = 3600.0

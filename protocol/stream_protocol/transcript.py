@@ -38,13 +38,28 @@ class Segment:
     channel: int = 0
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Turn:
+    """``speaker`` speaks from ``start_ms`` to ``end_ms``. Turns of different speakers may overlap; those of one do
+    not."""
+
+    start_ms: int
+    end_ms: int
+    speaker: str
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Everything that was said in one recording or session, in order of time."""
+    """Everything that was said in one recording or session, in order of time.
+
+    ``turns``: who spoke when, where speakers are told apart. More than the speakers of the segments: also who spoke at
+    the same time as another, and where no word was understood.
+    """
 
     segments: tuple[Segment, ...]
     language: str
     duration_ms: int
+    turns: tuple[Turn, ...] = ()
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def probe(file: AudioFile) -> FileInfo:
         return FileInfo(source.duration_sec(), source.channels, source.sample_rate, source.format, source.title)
 
 
-def read_audio(file: AudioFile, *, longest_sec: float | None = None) -> Iterator[NDArray[np.float32]]:
+def read_audio(file: AudioFile, *, longest_sec: float | None = None) -> Generator[NDArray[np.float32], None, None]:
     """Decode a file to blocks `[channels, n]` of float32 at 16 kHz in [-1, 1], each about a second long.
 
     Memory does not grow with the length of the file. What is damaged is left out, with a warning in the log. Several

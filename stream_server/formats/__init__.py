@@ -11,6 +11,7 @@ from stream_server.formats.colored import render_colored_text
 from stream_server.formats.document import render_json
 from stream_server.formats.maxqda import render_maxqda
 from stream_server.formats.plain import render_txt
+from stream_server.formats.rttm import render_rttm
 from stream_server.formats.subtitle import render_srt, render_vtt
 from stream_server.formats.textgrid import render_textgrid, render_textgrid_aligned
 
@@ -35,6 +36,7 @@ FORMATS: Final[dict[str, Format]] = {
     "textgrid_aligned": Format(render_textgrid_aligned, "text/plain" + _UTF8, "TextGrid"),
     "maxqda": Format(render_maxqda, "text/plain" + _UTF8, "txt"),
     "colored_text": Format(render_colored_text, "text/html" + _UTF8, "html"),
+    "rttm": Format(render_rttm, "text/plain" + _UTF8, "rttm"),
 }
 
 MEDIA_TYPES: Final[dict[str, str]] = {name: entry.media_type for name, entry in FORMATS.items()}

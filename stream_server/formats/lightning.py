@@ -23,13 +23,14 @@ _PART_OF_WORDS: Final = frozenset("'’-%&#@*/\\")
 
 
 def lightning_result(
-    transcript: Transcript, *, timestamps: bool, split_punctuation: bool, request_id: str
+    transcript: Transcript, *, timestamps: bool, split_punctuation: bool, request_id: str, diarized: bool = False
 ) -> dict[str, Any]:
     """The transcript as the document shows it; times are seconds.
 
     Args:
         timestamps: adds ``words``, without the punctuation that is attached to them in the text.
         split_punctuation: punctuation stands among the words, as entries without length.
+        diarized: ``speakers`` is there even where nobody speaks.
     """
     result: dict[str, Any] = {
         "request_id": request_id,
@@ -41,7 +42,7 @@ def lightning_result(
     if timestamps:
         words = (word for segment in transcript.segments for word in segment.words)
         result["words"] = [_entry(part) for word in words for part in _parts(word, keep_marks=split_punctuation)]
-    if any(segment.speaker is not None for segment in transcript.segments):
+    if diarized or any(segment.speaker is not None for segment in transcript.segments):
         result["speakers"] = list(_turns(transcript))
     return result
 

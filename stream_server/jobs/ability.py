@@ -7,11 +7,15 @@ from stream_protocol.messages import Init
 from stream_server.engine.recognizer import RecognizerInfo
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.job import TranscriptionOptions
+from stream_server.jobs.voice import wants_names
 from stream_server.negotiation import negotiate
+from stream_server.speakers.ability import SpeakerAbilities
 from stream_server.text.ability import TextAbilities
 
 
-def check_options(options: TranscriptionOptions, model: RecognizerInfo, texts: TextAbilities) -> None:
+def check_options(
+    options: TranscriptionOptions, model: RecognizerInfo, texts: TextAbilities, speakers: SpeakerAbilities
+) -> None:
     """Let pass what the loaded model and the settings can do.
 
     Raises:
@@ -32,18 +36,26 @@ def check_options(options: TranscriptionOptions, model: RecognizerInfo, texts: T
         raise _unavailable(f"{model.name} decodes greedily here: beam_size can only be 1", "beam_size")
     if options.keyterms and not model.keyterms:
         raise _unavailable(f"{model.name} cannot favour words; leave them out", "keyterms")
-    for wanted, name in (
-        (options.diarize, "diarization"),
-        (options.num_speakers is not None, "num_speakers"),
-        (options.identify_speakers, "speaker identification"),
-    ):
-        if wanted:
-            raise _unavailable(f"{name} is not available: this server has no model that tells speakers apart", name)
+    _check_speakers(options, speakers)
     for target in options.translate_to:
         if reason := texts.can_translate(spoken, target):
             raise _unavailable(reason, "translation")
     if options.analysis.is_wanted and (reason := texts.can_analyse()):
         raise _unavailable(reason, "analysis")
+
+
+def _check_speakers(options: TranscriptionOptions, speakers: SpeakerAbilities) -> None:
+    is_diarized = options.diarize or wants_names(options)  # who is to be named must first be told apart
+    if options.num_speakers is not None and not is_diarized:
+        raise JobError(
+            Reason.INVALID_PARAMETER,
+            "a number of speakers is of use only where they are told apart: ask for diarization, or leave it out",
+            parameter="num_speakers",
+        )
+    if is_diarized and speakers.no_diarization is not None:
+        raise _unavailable(speakers.no_diarization, "diarization" if options.diarize else "speaker identification")
+    if wants_names(options) and speakers.no_identification is not None:
+        raise _unavailable(speakers.no_identification, "speaker identification")
 
 
 def _unavailable(message: str, parameter: str) -> JobError:

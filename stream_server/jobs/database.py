@@ -111,11 +111,15 @@ def open_database(settings: Settings, *, places: int = 0, create: bool = True) -
                 hide_parameters=True,  # what a statement failed on is not for the log
                 connect_args=POSTGRES_PATIENCE,
             )
-        if is_file and not create and not sa.inspect(engine).has_table(schema.name):
-            raise DatabaseError(f"{url.database} holds none of our tables; `stream-server serve` makes them")
-        _migrate(engine)
-        if create or not is_file:  # DBOS opens the file by itself, and would make one
-            _migrate_dbos(url)
+        try:
+            if is_file and not create and not sa.inspect(engine).has_table(schema.name):
+                raise DatabaseError(f"{url.database} holds none of our tables; `stream-server serve` makes them")
+            _migrate(engine)
+            if create or not is_file:  # DBOS opens the file by itself, and would make one
+                _migrate_dbos(url)
+        except BaseException:
+            engine.dispose()
+            raise
     except (sa.exc.SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise DatabaseError(f"cannot open the database {url.render_as_string(hide_password=True)}: {cause}") from error
@@ -243,12 +247,15 @@ def _migrate(engine: sa.Engine) -> None:
         found = connection.scalar(sa.select(schema.c.version))
         if found is None:
             connection.execute(schema.insert().values(version=SCHEMA_VERSION))
-        elif found == 1:
-            _count_files(connection)
-        elif found != SCHEMA_VERSION:
+        elif not 1 <= found <= SCHEMA_VERSION:
             raise DatabaseError(
                 f"the database has version {found} of our tables, and this program needs {SCHEMA_VERSION}"
             )
+        elif found < SCHEMA_VERSION:
+            if found == 1:
+                _count_files(connection)
+            # Version 2 lacked nothing but the tables of speakers, which are there by now.
+            connection.execute(schema.update().values(version=SCHEMA_VERSION))
 
 
 def _count_files(connection: sa.Connection) -> None:
@@ -257,7 +264,6 @@ def _count_files(connection: sa.Connection) -> None:
     file = jobs.alias()
     count = sa.select(sa.func.count()).where(file.c.parent == jobs.c.id).scalar_subquery()
     connection.execute(jobs.update().where(jobs.c.kind == "batch").values(files=count))
-    connection.execute(schema.update().values(version=SCHEMA_VERSION))
 
 
 def _migrate_dbos(url: sa.URL) -> None:

@@ -69,6 +69,20 @@ class Analysis(BaseModel):
         return self.summary or self.sentiment or self.intent or self.normalize
 
 
+class KnownVoice(BaseModel):
+    """Somebody whom the caller has named by a sample of the voice, for one job only.
+
+    ``vector``: what the model ``embedder`` has made of the sample, as little-endian float32 in base64. It is kept as
+    long as the job; the sample is not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    embedder: str
+    vector: str
+
+
 class TranscriptionOptions(BaseModel):
     """How a recording is to be transcribed and what is made of the text. The same for every dialect."""
 
@@ -85,6 +99,8 @@ class TranscriptionOptions(BaseModel):
     num_speakers: int | None = Field(default=None, ge=1, le=100)
     identify_speakers: bool = False
     project: str = ""
+    known_voices: tuple[KnownVoice, ...] = ()
+    """Who else is called by name, before those of the project."""
     punctuate: bool = True
     mask: tuple[str, ...] | None = None
     """Words to replace by asterisks; None for none, empty for the server's own list."""

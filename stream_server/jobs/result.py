@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
 
-from stream_protocol.transcript import Segment, Transcript, Word
+from stream_protocol.transcript import Segment, Transcript, Turn, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class JobResult:
 
 
 def encode_result(result: JobResult) -> bytes:
-    return orjson.dumps(result)
+    return _encode(result)
 
 
 def decode_result(document: bytes) -> JobResult:
@@ -47,17 +47,29 @@ def decode_result(document: bytes) -> JobResult:
 
 
 def encode_segment(segment: Segment) -> bytes:
-    return orjson.dumps(segment)
+    return _encode(segment)
 
 
 def decode_segment(document: bytes) -> Segment:
     return _segment(orjson.loads(document))
 
 
+def _encode(value: JobResult | Segment) -> bytes:
+    return orjson.dumps(value, _values, orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _values(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass. A word without a speaker has none: there are many words, and most have no speaker."""
+    values = {each.name: getattr(item, each.name) for each in fields(item)}
+    if isinstance(item, Word) and item.speaker is None:
+        del values["speaker"]
+    return values
+
+
 def _transcript(values: dict[str, Any]) -> Transcript:
-    return Transcript(
-        tuple(_segment(segment) for segment in values["segments"]), values["language"], values["duration_ms"]
-    )
+    segments = tuple(_segment(segment) for segment in values["segments"])
+    turns = tuple(Turn(**turn) for turn in values.get("turns", ()))  # results of earlier versions have none
+    return Transcript(segments, values["language"], values["duration_ms"], turns)
 
 
 def _segment(values: dict[str, Any]) -> Segment:

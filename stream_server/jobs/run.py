@@ -1,4 +1,4 @@
-"""One job from its source to its result: fetch, transcribe, what is made of the text, done.
+"""One job from its source to its result: fetch, recognize, what is made of the text, done.
 
 Every part leaves what it has done in the store, and the next attempt goes on behind it: the fetched file, the
 transcript. So DBOS need only know that the job is to be done, and nothing is done twice to the outside. Blocking; in a
@@ -10,30 +10,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from stream_protocol.errors import StreamError
-from stream_protocol.transcript import Segment, Transcript
 from stream_server.audio.error import AudioTooLong, UnsupportedAudio
-from stream_server.audio.file import probe
 from stream_server.engine.engine import Engine
 from stream_server.engine.memory import release_memory
-from stream_server.engine.work import EngineLostError
 from stream_server.jobs.database import DATABASE_AWAY
-from stream_server.jobs.enrichment import BEGIN_PERCENT, Enrichment
+from stream_server.jobs.enrichment import Enrichment
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.fetch import fetch
 from stream_server.jobs.job import Failure, Job, Progress
 from stream_server.jobs.ledger import JobLedger, SupersededError
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.queue import DOWNLOADS, TEXTS
-from stream_server.jobs.reader import ObjectFile, UnreadableError
+from stream_server.jobs.reader import UnreadableError
+from stream_server.jobs.recognition import FETCHED_PERCENT, Recognition
 from stream_server.jobs.report import Reports
 from stream_server.jobs.result import JobResult
-from stream_server.jobs.wording import masked, without_punctuation
 from stream_server.log import log_context
 from stream_server.settings import Settings
+from stream_server.speakers.diarizer import DiarizerError
+from stream_server.speakers.embedder import EmbedderError
+from stream_server.speakers.registry import SpeakerRegistry
+from stream_server.speakers.service import Speakers
 from stream_server.text.service import TextServices
 from stream_server.tracing import Span, span
 from stream_server.transcribe import FileTranscriber
@@ -43,9 +43,6 @@ logger = logging.getLogger(__name__)
 MOST_ATTEMPTS: Final = 20
 """A recording that was begun so often, and ended neither well nor badly, is given up."""
 _HOPELESS: Final = f"begun {MOST_ATTEMPTS} times, and never ended; the server's log says why"
-
-# Where a job stands, in percent of its way.
-_FETCHED, _HEARD = 5, BEGIN_PERCENT
 
 
 class StoppingError(BaseException):
@@ -63,6 +60,8 @@ class JobRun:
         objects: ObjectStore,
         engine: Engine,
         files: FileTranscriber,
+        speakers: Speakers,
+        registry: SpeakerRegistry,
         texts: TextServices,
         stopping: threading.Event,
     ) -> None:
@@ -70,7 +69,7 @@ class JobRun:
         self._ledger = ledger
         self._objects = objects
         self._engine = engine
-        self._files = files
+        self._recognition = Recognition(settings, ledger, objects, files, speakers, registry, self.check)
         self._enrichment = Enrichment(ledger, texts, self.check)
         self._stopping = stopping
 
@@ -138,7 +137,7 @@ class JobRun:
             if queue == DOWNLOADS:
                 self._ledger.pass_on(job, None)
                 return None
-            result = JobResult(self._transcribe(job, audio))
+            result = JobResult(self._recognition.run(job, audio))
             self._ledger.keep(job, result)
         if not (job.options.translate_to or job.options.analysis.is_wanted):
             return result, None
@@ -161,7 +160,7 @@ class JobRun:
         report = Reports(self._ledger, job, self.check)
 
         def fetching(share: float | None) -> None:
-            report(Progress(round(_FETCHED * (share or 0)), "downloading", "Fetching the recording"))
+            report(Progress(round(FETCHED_PERCENT * (share or 0)), "downloading", "Fetching the recording"))
 
         report.now(Progress(0, "downloading", "Fetching the recording"))
         try:
@@ -169,67 +168,6 @@ class JobRun:
                 return fetch(source.url, self._objects, self._settings, key=job.key, job=job.id, progress=fetching).name
         except JobError as error:
             raise _store_error(error) from error
-
-    def _transcribe(self, job: Job, name: str) -> Transcript:
-        options = job.options
-        report = Reports(self._ledger, job, self.check)
-        heard_segments = 0
-        with self._open(job, name) as file:
-            try:
-                with span("job.probe") as traced:
-                    duration = probe(file).duration_sec
-                    traced.set(duration_sec=duration)
-            finally:
-                file.check()
-            longest = self._settings.max_audio_seconds
-            if duration > longest:
-                raise AudioTooLong(duration, longest)
-
-            def heard(seconds: float, new: Sequence[Segment]) -> None:
-                nonlocal heard_segments
-                share = min(1.0, seconds / duration) if duration > 0 else 0.0
-                percent = _FETCHED + round((_HEARD - _FETCHED) * share)
-                message = f"Transcribed {_clock(seconds)} of {_clock(max(duration, seconds))}"
-                progress = Progress(percent, "transcription", message, heard_segments + len(new))
-                if options.keep_segments and new:
-                    wording = self._worded(Transcript(tuple(new), "", 0), job).segments
-                    report.now(progress, wording, heard_segments)
-                else:
-                    report(progress)
-                heard_segments += len(new)
-
-            report.now(Progress(_FETCHED, "transcription", "Transcribing"))
-            try:
-                with span("job.transcribe"):
-                    transcript = self._files.transcribe(
-                        file,
-                        heard,
-                        language=options.language,
-                        silence_sec=None if options.min_silence_ms is None else options.min_silence_ms / 1000,
-                        keyterms=options.keyterms,
-                        longest_sec=longest,
-                        about={"job_id": job.id},
-                    )
-            except (StreamError, EngineLostError):
-                self.check()  # an engine that has failed is not the recording's fault
-                raise
-            finally:
-                file.check()
-        return self._worded(transcript, job)
-
-    def _open(self, job: Job, name: str) -> ObjectFile:
-        try:
-            return self._objects.open(name)
-        except JobError as error:
-            if self._ledger.fetched(job.id) == name:  # its row says that it is there
-                raise UnreadableError(error.message) from error
-            raise
-
-    @staticmethod
-    def _worded(transcript: Transcript, job: Job) -> Transcript:
-        if job.options.mask is not None:
-            transcript = masked(transcript, job.options.mask)
-        return transcript if job.options.punctuate else without_punctuation(transcript)
 
     def check(self) -> None:
         """Whether to go on.
@@ -258,11 +196,11 @@ def _failure(error: Exception) -> Failure:
             return Failure(Reason.UNSUPPORTED_FORMAT, error.message)
         case StreamError():
             return Failure(Reason.INTERNAL, "the recognizer failed at this recording; the server's log says why")
+        case DiarizerError():
+            message = "the speakers of this recording could not be told apart; the server's log says why"
+            return Failure(Reason.INTERNAL, message)
+        case EmbedderError():
+            message = "the speakers of this recording could not be identified; the server's log says why"
+            return Failure(Reason.INTERNAL, message)
         case _:
             return Failure(Reason.INTERNAL, "the server failed at this recording; its log says why")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

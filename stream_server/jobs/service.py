@@ -35,6 +35,7 @@ from stream_server.jobs.thread import undivided
 from stream_server.jobs.watch import Watch
 from stream_server.quota import Quota
 from stream_server.settings import Settings
+from stream_server.speakers.ability import speaker_abilities
 from stream_server.text.ability import text_abilities
 
 MOST_FILES = 100
@@ -44,7 +45,8 @@ MOST_FILES = 100
 class Transcriptions:
     """The internal service behind every HTTP dialect.
 
-    ``process``: the id of this server, under which jobs are kept whose callers wait here for the answer.
+    ``process``: the id of this server, under which jobs are kept whose callers wait here for the answer. ``speakers``:
+    what can be found out about speakers, for dialects that leave it to the server whether they are told apart.
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class Transcriptions:
         self._quota = quota
         self._watch = Watch(store)
         self._process = process
-        self._abilities = text_abilities(settings)
+        self.speakers = speaker_abilities(settings)
+        self._texts = text_abilities(settings)
 
     def check(self, options: TranscriptionOptions) -> None:
         """Whether the server can do this; see `stream_server.jobs.ability.check_options`.
@@ -72,7 +75,7 @@ class Transcriptions:
         Raises:
             JobError: it cannot.
         """
-        check_options(options, self.model, self._abilities)
+        check_options(options, self.model, self._texts, self.speakers)
 
     async def submit(
         self,

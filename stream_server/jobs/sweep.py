@@ -1,4 +1,4 @@
-"""Looks after what others have left: work of the dead, files nobody owns, jobs past their time. In every worker."""
+"""Looks after what others have left: work of the dead, files nobody owns, what is past its time. In every worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.process import DEAD_SEC, living
 from stream_server.jobs.queue import WorkQueue
 from stream_server.jobs.store import JobStore
-from stream_server.jobs.table import deliveries, objects
+from stream_server.jobs.table import deliveries, keys, objects, speakers
 from stream_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ class Sweeper:
         self._objects.collect(owners - alive)
 
     def retire(self) -> None:
-        """Remove jobs, results and callbacks that are past their time."""
+        """Remove jobs, results and callbacks that are past their time; and voices when the jobs of their API key are,
+        for nobody can ask for them any more."""
         before = time.time() - self._settings.job_retention
         for job in self._store.expired(before, _MOST):
             self._objects.drop(self._store.delete(job))
@@ -82,6 +83,8 @@ class Sweeper:
             connection.execute(
                 deliveries.delete().where(deliveries.c.created_at < before, deliveries.c.state != "pending")
             )
+            revoked = sa.select(keys.c.id).where(keys.c.revoked_at < before)
+            connection.execute(speakers.delete().where(speakers.c.api_key.in_(revoked)))
         self._queue.forget(before)
         if revived := self._store.revive(time.time() - REVIVAL_SEC):
             logger.error("there was no work for jobs or callbacks that are not done; put into the queue: %s", revived)

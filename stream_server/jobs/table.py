@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 metadata = sa.MetaData()
 
@@ -149,3 +149,29 @@ usage = sa.Table(
     sa.Column("file_seconds", sa.Float(53), nullable=False, server_default="0"),
 )
 """What each key has used, by day (UTC, ISO 8601)."""
+
+speakers = sa.Table(
+    "speakers",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("api_key", sa.String(64), nullable=False),
+    sa.Column("project", sa.String(200), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("registered_at", sa.Float(53), nullable=False),
+    sa.UniqueConstraint("api_key", "project", "name", name="speakers_by_name"),
+)
+"""People whose voice is known by name, each to one API key and project. ``project`` is '' where none was named."""
+
+speaker_samples = sa.Table(
+    "speaker_samples",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("speaker", sa.String(36), sa.ForeignKey("speakers.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("embedder", sa.String(200), nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Column("seconds", sa.Float(53), nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Index("speaker_samples_by_speaker", "speaker", "embedder"),
+)
+"""What each of them sounds like: ``vector`` is of length 1, in little-endian float32, and means something to the model
+``embedder`` only; ``seconds`` of speech went into it, which is kept nowhere."""

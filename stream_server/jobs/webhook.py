@@ -61,6 +61,7 @@ def callback_body(job: Job, result: JobResult | None) -> bytes:
             timestamps=output in (WORDS, WORDS_AND_MARKS) or job.surface != "lightning",
             split_punctuation=output == WORDS_AND_MARKS,
             request_id=job.request_id,
+            diarized=job.options.diarize,
         )
     return orjson.dumps(body)
 

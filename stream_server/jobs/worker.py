@@ -25,6 +25,8 @@ from stream_server.jobs.sweep import Sweeper
 from stream_server.jobs.webhook import Deliverer
 from stream_server.log import log_context
 from stream_server.settings import Settings
+from stream_server.speakers.registry import SpeakerRegistry
+from stream_server.speakers.service import Speakers
 from stream_server.text.service import load_text_services
 from stream_server.transcribe import FileTranscriber
 
@@ -61,7 +63,15 @@ class Worker:
     """Works from `start` to `stop`. ``process``: the id under which this process beats."""
 
     def __init__(
-        self, settings: Settings, database: sa.Engine, queue: WorkQueue, engine: Engine, vad: VadModel, *, process: str
+        self,
+        settings: Settings,
+        database: sa.Engine,
+        queue: WorkQueue,
+        engine: Engine,
+        vad: VadModel,
+        speakers: Speakers,
+        *,
+        process: str,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -77,6 +87,8 @@ class Worker:
             objects,
             engine,
             FileTranscriber(engine, vad, settings.file_segmenter_for(engine.info)),
+            speakers,
+            SpeakerRegistry(database),
             self._texts,
             self._stopping,
         )

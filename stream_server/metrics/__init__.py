@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable
 from stream_server import __version__
 from stream_server.engine.engine import Engine
 from stream_server.metrics.device import EngineCollector
+from stream_server.metrics.diarization import DiarizationMetrics
 from stream_server.metrics.job import JobMetrics
 from stream_server.metrics.live import LiveMetrics
 from stream_server.metrics.request import RequestMetrics
@@ -31,6 +32,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and nobody asks
         self.registry = CollectorRegistry()
         self.live = LiveMetrics(self.registry, surfaces)
+        self.diarization = DiarizationMetrics(self.registry)
         self.requests = RequestMetrics(self.registry)
         self.jobs = JobMetrics(self.registry, job_surfaces)
         self.registry.register(EngineCollector(engine))

@@ -59,7 +59,8 @@ class Analysis:
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """A segment that can be told anew; ``pieces`` with frames counted from its beginning, and ``told`` of them."""
+    """A segment that can be told anew. ``pieces``: with frames counted from its beginning; ``vectors`` and ``speakers``
+    of each; ``told``: what the caller knows."""
 
     id: int
     start_ms: int
@@ -67,6 +68,7 @@ class _Segment:
     counts: NDArray[np.intp]
     pieces: tuple[tuple[int, int], ...]
     vectors: NDArray[np.float32]
+    speakers: NDArray[np.intp]
     told: tuple[Turn, ...] = ()
 
 
@@ -114,6 +116,7 @@ class LiveDiarization:
             count.mean(),
             tuple((first + piece.start, first + piece.end) for first, piece in pieces),
             np.array([piece.vector for _, piece in pieces]),
+            np.zeros(0, np.intp),
         )
         self._segments.append(segment)
         return self._told(segment)
@@ -137,7 +140,10 @@ class LiveDiarization:
         revised = {}
         for segment in self._segments:
             who = names[clusters.nearest(segment.vectors)] if len(segment.pieces) else np.zeros(0, np.intp)
+            if segment is not newest and np.array_equal(who, segment.speakers):
+                continue
             turns = self._turns(segment, who)
+            segment.speakers = who
             if turns != segment.told:
                 if segment is not newest:
                     revised[segment.id] = turns

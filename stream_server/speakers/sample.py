@@ -95,7 +95,7 @@ def _read(audio: AudioFile) -> NDArray[np.float32]:
                     break
     except UnsupportedAudio as error:
         raise JobError(Reason.UNSUPPORTED_FORMAT, error.message, parameter="file") from None
-    return np.concatenate(blocks)
+    return np.concatenate(blocks)[:most]
 
 
 def _diarized(samples: NDArray[np.float32], diarizer: Diarizer) -> tuple[Turn, ...]:

@@ -20,8 +20,11 @@ from stream_server.formats import MEDIA_TYPES, render
 from stream_server.jobs.error import STATUS, JobError
 from stream_server.jobs.job import Job
 from stream_server.jobs.result import JobResult
+from stream_server.jobs.voice import wants_names
 from stream_server.text.language import language_name
 from stream_server.transport.dialect import json_answer, request_id_of
+from stream_server.transport.diarized import DiarizedTranscription, diarized
+from stream_server.transport.usage import Usage, usage_of
 
 T = TypeVar("T")
 Sparse = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
@@ -35,15 +38,9 @@ class Output(StrEnum):
     TEXT = "text"
     SRT = "srt"
     VTT = "vtt"
+    DIARIZED = "diarized_json"
     VERBOSE = "verbose_json"
     VERBOSE_WORDS = "verbose_json_words"
-
-
-class Usage(BaseModel):
-    """What is counted: the length of the audio."""
-
-    type: Literal["duration"] = "duration"
-    seconds: float
 
 
 class MinimalTranscription(BaseModel):
@@ -54,12 +51,16 @@ class MinimalTranscription(BaseModel):
 
 
 class VerboseWord(BaseModel):
-    """One word as written; ``score`` is the model's confidence from 0 to 1."""
+    """One word as written; ``score`` is the model's confidence from 0 to 1.
+
+    ``speaker`` is there where speakers were told apart.
+    """
 
     word: str
     start: float
     end: float
     score: float
+    speaker: Sparse[str] = None
 
 
 class VerboseSegment(BaseModel):
@@ -121,7 +122,10 @@ class DetectedLanguage(BaseModel):
 
 
 class VerboseTranscription(BaseModel):
-    """Everything that is known: what OpenAI calls verbose_json, and what Shunyalabs does. Absent is what is unknown."""
+    """Everything that is known: what OpenAI calls verbose_json, and what Shunyalabs does. Absent is what is unknown.
+
+    ``speakers``: in order of first speech; empty where they were not told apart.
+    """
 
     task: Literal["transcribe"] = "transcribe"
     language: str
@@ -174,15 +178,21 @@ def error_response(error: JobError, request: Request) -> Response:
     return json_answer(error_body(error, request), STATUS[error.reason])
 
 
-def result_body(job: Job, result: JobResult, output: Output) -> VerboseTranscription | MinimalTranscription | str:
-    """The result of a job: what is sent as JSON, or the text of a file."""
+Body = VerboseTranscription | DiarizedTranscription | MinimalTranscription | str
+"""What a result is told by: an object that is sent as JSON, or the text of a file."""
+
+
+def result_body(job: Job, result: JobResult, output: Output) -> Body:
+    """The result of a job."""
     match output:
         case Output.JSON:
-            return MinimalTranscription(text=result.transcript.text, usage=_usage(result))
+            return MinimalTranscription(text=result.transcript.text, usage=usage_of(result.transcript))
         case Output.TEXT:
             return result.transcript.text + "\n"
         case Output.SRT | Output.VTT:
             return render(result.transcript, output)
+        case Output.DIARIZED:
+            return diarized(result.transcript, named=wants_names(job.options))
         case Output.VERBOSE | Output.VERBOSE_WORDS:
             return verbose(job, result, words=output is Output.VERBOSE_WORDS)
 
@@ -209,7 +219,7 @@ def verbose(job: Job, result: JobResult, *, words: bool) -> VerboseTranscription
         text=transcript.text,
         segments=segments,
         words=[word for segment in segments for word in segment.words or ()] if words else None,
-        usage=_usage(result),
+        usage=usage_of(transcript),
         request_id=job.request_id,
         detected_language=name,
         languages=[DetectedLanguage(code=transcript.language)] if transcript.language else [],
@@ -257,9 +267,11 @@ def fault(job: Job) -> JobFault | None:
     return None if job.failure is None else JobFault(code=job.failure.reason, message=job.failure.message)
 
 
-def _usage(result: JobResult) -> Usage:
-    return Usage(seconds=result.transcript.duration_ms / 1000)
-
-
 def _word(word: Word) -> VerboseWord:
-    return VerboseWord(word=word.word, start=word.start_ms / 1000, end=word.end_ms / 1000, score=word.confidence)
+    return VerboseWord(
+        word=word.word,
+        start=word.start_ms / 1000,
+        end=word.end_ms / 1000,
+        score=word.confidence,
+        speaker=word.speaker,
+    )

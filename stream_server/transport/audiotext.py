@@ -18,11 +18,10 @@ from stream_server.jobs.job import Job, JobState
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
 from stream_server.transport.answer import (
+    Body,
     ErrorBody,
     JobFault,
-    MinimalTranscription,
     Output,
-    VerboseTranscription,
     error_response,
     fault,
     result_body,
@@ -41,6 +40,7 @@ from stream_server.transport.document import JobId, links
 from stream_server.transport.intake import form_body, take_in
 from stream_server.transport.openai import ANSWER
 from stream_server.transport.parameter import TranscriptionForm, wanted_options
+from stream_server.transport.reference import with_voices
 
 SURFACE: Final = "audiotext"
 PATH: Final = "/v1/transcription-jobs"
@@ -81,7 +81,7 @@ class TranscriptionJob(BaseModel):
     completed_at: datetime | None
     error: JobFault | None
     callback: Callback | None
-    result: VerboseTranscription | MinimalTranscription | str | None
+    result: Body | None
     url: str
 
 
@@ -107,10 +107,13 @@ async def create(request: Request, caller: TranscribeCaller) -> Response:
         form = intake.values
         if form.stream:
             raise JobError(Reason.INVALID_PARAMETER, "a job cannot be streamed; ask for its result", parameter="stream")
+        source = form.source(intake.uploads)
+        options = wanted_options(form, transcriptions)
+        options = await with_voices(request, caller, options, form.known_speaker_names, form.known_speaker_references)
         job = await transcriptions.submit(
             caller,
-            form.source(intake.uploads),
-            wanted_options(form, transcriptions),
+            source,
+            options,
             surface=SURFACE,
             request_id=request_id_of(request),
             callback_url=form.callback_url,

@@ -21,15 +21,17 @@ from stream_server.auth import Caller
 from stream_server.jobs.job import Job, Progress
 from stream_server.jobs.result import JobResult
 from stream_server.jobs.service import Transcriptions
+from stream_server.jobs.voice import wants_names
 from stream_server.transport.answer import Output, Sparse, VerboseWord, error_body, verbose, verbose_segment
 from stream_server.transport.dialect import as_job_error, while_connected
+from stream_server.transport.diarized import DiarizedSegment, diarized_segment
 from stream_server.transport.request import count_error, surface_of
 
 NOT_BUFFERED: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """So that no proxy on the way keeps events back."""
 
 FULL: Final = (Output.VERBOSE, Output.VERBOSE_WORDS)
-"""Formats in which segments are told with their times."""
+"""Formats in which everything is told."""
 
 Item = Segment | Progress | Job
 
@@ -41,15 +43,9 @@ class TextDelta(BaseModel):
     delta: str
 
 
-class TextSegment(BaseModel):
+class TextSegment(DiarizedSegment):
     """A segment with its times in seconds, with ``verbose_json``. ``speaker`` is empty where nobody told them apart."""
 
-    type: Literal["transcript.text.segment"] = "transcript.text.segment"
-    id: str
-    start: float
-    end: float
-    text: str
-    speaker: str
     words: Sparse[list[VerboseWord]] = None
 
 
@@ -97,7 +93,7 @@ async def follow_job(
     except BaseException:
         await asyncio.shield(discard())
         raise
-    told = _tell(transcriptions, caller, first, items, output)
+    told = _tell(transcriptions, caller, first, items, job, output)
     return EventStream(_with_errors(told, request), discard)
 
 
@@ -109,17 +105,17 @@ async def _first(items: AsyncIterator[Item]) -> Segment | Job:
 
 
 async def _tell(
-    transcriptions: Transcriptions, caller: Caller, item: Item, rest: AsyncIterator[Item], output: Output
+    transcriptions: Transcriptions, caller: Caller, item: Item, rest: AsyncIterator[Item], job: Job, output: Output
 ) -> AsyncIterator[bytes]:
-    """A delta for each segment, with ``verbose_json`` the segment too, and the whole at the end."""
-    is_full, number, said = output in FULL, 0, False
+    """A delta for each segment, the segment too where the format has any, and the whole at the end."""
+    has_segments, number, said = output in FULL or output is Output.DIARIZED, 0, False
     while not isinstance(item, Job):
         if isinstance(item, Segment):
             if item.text:
                 yield _event(TextDelta(delta=f" {item.text}" if said else item.text))
                 said = True
-            if is_full:
-                yield _event(_segment(number, item, output))
+            if has_segments:
+                yield _event(_segment(number, item, job, output))
             number += 1
         item = await anext(rest)
     job, result = await transcriptions.result(caller, item.id)
@@ -138,7 +134,9 @@ async def _with_errors(events: AsyncIterator[bytes], request: Request) -> AsyncI
         yield b"event: error\n" + _data(body.model_dump())
 
 
-def _segment(number: int, segment: Segment, output: Output) -> TextSegment:
+def _segment(number: int, segment: Segment, job: Job, output: Output) -> DiarizedSegment:
+    if output is Output.DIARIZED:
+        return diarized_segment(number, segment, named=wants_names(job.options))
     full = verbose_segment(number, segment, words=output is Output.VERBOSE_WORDS)
     return TextSegment(
         id=str(number), start=full.start, end=full.end, text=full.text, speaker=full.speaker or "", words=full.words

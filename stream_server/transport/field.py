@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 import orjson
@@ -14,12 +15,20 @@ from stream_server.jobs.error import JobError, Reason
 MAX_FIELDS: Final = 200
 MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 2**20
-"""All fields of a form together, and a JSON body."""
+"""All fields of a form together, and a JSON body; beside what a `Long` field may take."""
 
 _WORDING: Final = {"tuple_type": "has to be a list"}
 """In place of the validator's own words, where they are those of a programmer."""
 
 M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """In the annotation of a list: how many bytes each of its values may have, and how many there are at most."""
+
+    each: int
+    most: int
 
 
 class Fields(Generic[M]):
@@ -28,6 +37,11 @@ class Fields(Generic[M]):
     def __init__(self, model: type[M]) -> None:
         self._model = model
         self._known = {field.alias or name: field for name, field in model.model_fields.items()}
+        self._long = {
+            name: mark for name, field in self._known.items() for mark in field.metadata if type(mark) is Long
+        }
+        self.room = MAX_BODY_BYTES + sum(mark.each * mark.most for mark in self._long.values())
+        """What all of them together may take, in bytes."""
         self._texts: dict[str, list[str]] = {}
         self._values: dict[str, Any] = {}
         self._count = 0
@@ -36,6 +50,11 @@ class Fields(Generic[M]):
     def knows(self, name: str) -> bool:
         """Whether there is such a parameter; ``name[]`` is another way to write the name of a list."""
         return name.removesuffix("[]") in self._known
+
+    def longest(self, name: str) -> int:
+        """How many bytes one value of this parameter may have."""
+        mark = self._long.get(name.removesuffix("[]"))
+        return MAX_FIELD_BYTES if mark is None else mark.each
 
     def add(self, name: str, value: str | bytes) -> None:
         """Take one form field or query parameter.
@@ -46,13 +65,13 @@ class Fields(Generic[M]):
         name = name.removesuffix("[]")
         self._count += 1
         self._bytes += len(value)
-        if self._count > MAX_FIELDS or self._bytes > MAX_BODY_BYTES:
+        if self._count > MAX_FIELDS or self._bytes > self.room:
             raise JobError(
                 Reason.INVALID_PARAMETER,
-                f"there are more than {MAX_FIELDS} parameters, or {MAX_BODY_BYTES} bytes of them",
+                f"there are more than {MAX_FIELDS} parameters, or {self.room} bytes of them",
             )
-        if len(value) > MAX_FIELD_BYTES:
-            raise _invalid(name, f"{name} has more than {MAX_FIELD_BYTES} bytes")
+        if len(value) > self.longest(name):
+            raise _invalid(name, f"{name} has more than {self.longest(name)} bytes")
         if isinstance(value, bytes):
             try:
                 value = value.decode()

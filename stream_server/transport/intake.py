@@ -21,7 +21,7 @@ from stream_server.jobs.object import ObjectStore
 from stream_server.settings import Settings
 from stream_server.transport.body import body_chunks
 from stream_server.transport.dialect import transcriptions_of
-from stream_server.transport.field import MAX_BODY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, Fields, M
+from stream_server.transport.field import MAX_FIELDS, Fields, M
 from stream_server.transport.multipart import Event, Part, PartEnd, read_parts
 
 MAX_NAME: Final = 255
@@ -171,7 +171,7 @@ class _Reader(Generic[M]):
 
     async def _read_form(self, content_type: str, files: Sequence[str], most: int) -> None:
         longest = most * self._settings.max_upload_bytes
-        body = body_chunks(self._request, most=longest, framing=MAX_BODY_BYTES + FRAMING_BYTES)
+        body = body_chunks(self._request, most=longest, framing=self.fields.room + FRAMING_BYTES)
         async with aclosing(body) as chunks, aclosing(read_parts(chunks, content_type)) as events:
             async for part in events:
                 assert isinstance(part, Part)
@@ -182,7 +182,7 @@ class _Reader(Generic[M]):
                     message = f"there is no file field {part.name[:100]!r}; {place}"
                     raise JobError(Reason.INVALID_PARAMETER, message, parameter=part.name)
                 else:
-                    self.fields.add(part.name, await _field(part, events))
+                    self.fields.add(part.name, await _field(part, events, self.fields.longest(part.name)))
 
     async def _take_file(self, part: Part, events: AsyncIterator[Event], most: int) -> None:
         first = await anext(events)
@@ -233,13 +233,13 @@ class _Reader(Generic[M]):
     async def _body(self) -> bytes:
         body = bytearray()
         try:
-            async with aclosing(body_chunks(self._request, most=MAX_BODY_BYTES)) as chunks:
+            async with aclosing(body_chunks(self._request, most=self.fields.room)) as chunks:
                 async for chunk in chunks:
                     body += chunk
         except JobError as error:
             if error.reason is not Reason.FILE_TOO_LARGE:
                 raise
-            message = f"parameters take at most {MAX_BODY_BYTES} bytes; send the recording as a file"
+            message = f"parameters take at most {self.fields.room} bytes; send the recording as a file"
             raise JobError(Reason.INVALID_PARAMETER, message) from None
         return bytes(body)
 
@@ -259,16 +259,16 @@ class _Content:
         self.is_over = piece is PartEnd.END
 
 
-async def _field(part: Part, events: AsyncIterator[Event]) -> bytes:
+async def _field(part: Part, events: AsyncIterator[Event], longest: int) -> bytes:
     value = bytearray()
     async for piece in events:
         if not isinstance(piece, bytes):
             break
         value += piece
-        if len(value) > MAX_FIELD_BYTES:
+        if len(value) > longest:
             raise JobError(
                 Reason.INVALID_PARAMETER,
-                f"{part.name[:100]} has more than {MAX_FIELD_BYTES} bytes, and is no field for a file",
+                f"{part.name[:100]} has more than {longest} bytes, and is no field for a file",
                 parameter=part.name,
             )
     return bytes(value)

@@ -44,34 +44,39 @@ _RESULTS_AT_ONCE: Final = 8
 """Results may be long, and a page or a batch has up to a hundred."""
 
 Address = Annotated[str, Field(min_length=1, max_length=4096)]
-_LANGUAGE: Final = Field("auto", max_length=35, description="Language of the audio.")
 
 
-class Order(BaseModel):
-    """One recording: ``audio_url`` or the file ``file``."""
+class _Wish(BaseModel):
+    """What is wanted of a recording, or of each of several."""
 
     model_config = ConfigDict(extra="forbid")
+
+    language: str = Field("auto", max_length=35, description="Language of the audio.")
+    diarize: bool = Field(False, description="Tell speakers apart. Not in Lesan's document, which shows `speakers`.")
+    num_speakers: int | None = Field(None, ge=1, le=100, description="How many speakers to expect; with `diarize`.")
+    callback_url: str | None = Field(None, description=CALLBACK_HELP)
+
+    def options(self) -> TranscriptionOptions:
+        return TranscriptionOptions(language=self.language, diarize=self.diarize, num_speakers=self.num_speakers)
+
+
+class Order(_Wish):
+    """One recording: ``audio_url`` or the file ``file``."""
 
     audio_url: Address | None = Field(
         None, description="Address of the audio: `http://`, `https://`, `s3://`, or the `file_url` of a signed upload."
     )
-    language: str = _LANGUAGE
     mode: Literal["sync", "async"] = Field(
         "async", description="`sync` waits for the transcript, but not for ever: then the job is still on its way."
     )
-    callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
-class BatchOrder(BaseModel):
+class BatchOrder(_Wish):
     """Several recordings: ``audio_urls`` or files called ``files``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     audio_urls: tuple[str, ...] = Field(
         (), max_length=MOST_FILES, description="Addresses, as for one recording; one that is refused fails alone."
     )
-    language: str = _LANGUAGE
-    callback_url: str | None = Field(None, description=CALLBACK_HELP)
 
 
 class Inquiry(BaseModel):
@@ -113,7 +118,7 @@ async def create(request: Request, response: Response, caller: TranscribeCaller)
     transcriptions = transcriptions_of(request)
     async with take_in(request, Order, caller=caller) as intake:
         wanted = intake.values
-        options = TranscriptionOptions(language=wanted.language)
+        options = wanted.options()
         transcriptions.check(options)
         sources = [] if wanted.audio_url is None else [addressed(wanted.audio_url)]
         source = _one([*sources, *received(intake)])
@@ -151,7 +156,7 @@ async def create_batch(request: Request, caller: TranscribeCaller) -> Any:
     transcriptions = transcriptions_of(request)
     async with take_in(request, BatchOrder, caller=caller, files=("files",), most=MOST_FILES, lenient=True) as intake:
         urls, files = intake.values.audio_urls, received(intake)
-        options = TranscriptionOptions(language=intake.values.language)
+        options = intake.values.options()
         transcriptions.check(options)
         if urls and files:
             raise JobError(Reason.INVALID_PARAMETER, "give audio_urls or files, not both", parameter="audio_urls")

@@ -174,6 +174,7 @@ async def listen(request: Request, caller: TranscribeCaller) -> Any:
         timestamps=wanted.timestamps,
         split_punctuation=wanted.output == WORDS_AND_MARKS,
         request_id=request_id,
+        diarized=wanted.diarize,
     )
 
 

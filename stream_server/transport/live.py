@@ -29,8 +29,11 @@ from stream_server.log import context_of
 from stream_server.metrics.live import LIVE, LiveMetrics
 from stream_server.overload import Backpressure
 from stream_server.session import Session, State, engine_lost, internal_error
+from stream_server.speakers.live import Spoken
 from stream_server.tracing import begin
 from stream_server.transport.detection import Detector
+from stream_server.transport.diarization import LiveDiarizer
+from stream_server.transport.voice import DiarizedChannel
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +98,9 @@ class LiveSession:
     """One session, its streams in the engine, its timer, and its socket when it has one.
 
     ``admit`` is asked for more streams than the init announced, and raises `ServerError` where there is no room for so
-    many. ``on_closed`` is called once, when the session has ended; its last events can still be fetched.
+    many. ``admit_voices`` is asked where a header says that there is only one channel, so that its voices have to be
+    told apart after all, and raises `StreamError` where that cannot be. ``on_closed`` is called once, when the session
+    has ended; its last events can still be fetched.
     """
 
     def __init__(
@@ -103,11 +108,13 @@ class LiveSession:
         session: Session,
         engine: Engine,
         detector: Detector,
+        diarizer: LiveDiarizer,
         *,
         key: str | None,
         loop: asyncio.AbstractEventLoop,
         metrics: LiveMetrics,
         admit: Callable[[int], None],
+        admit_voices: Callable[[], None],
         on_closed: Callable[[LiveSession], None],
     ) -> None:
         self.key = key
@@ -116,14 +123,17 @@ class LiveSession:
         self.closed = asyncio.Event()
         self._engine = engine
         self._detector = detector
+        self._diarizer = diarizer
         self._loop = loop
         self._metrics = metrics
         self._admit = admit
+        self._admit_voices = admit_voices
         self._on_closed = on_closed
         self._context = context_of(session_id=session.id)  # what the engine, the detector and the clock set off is ours
         self._span = begin("session", session_id=session.id, dtype=session.config.audio.dtype)
         self._counted_sec = 0.0
         self._streams: dict[int, EngineStream] = {}
+        self._voices: DiarizedChannel | None = None
         self._log: deque[Outgoing] = deque(maxlen=REPLAY_EVENTS)
         self._leaving: StreamError | None = None  # what it is to end with, once nobody speaks
         self._warnings: dict[str, Outgoing] = {}  # the newest of each code that still says something later
@@ -136,12 +146,14 @@ class LiveSession:
         self._backpressure = Backpressure()
 
     def open_streams(self) -> None:
-        """Take a place in the engine for every channel announced.
+        """Take a place in the engine for every channel announced, and one in the diarizer where it will be needed.
 
         Raises:
             EngineFullError, EngineLostError: there is none.
         """
         self._open_channels()
+        if self.session.config.needs_voices:
+            self._open_voices()
         self._schedule()
 
     # -- the socket ----------------------------------------------------------------------------------------------------
@@ -251,7 +263,9 @@ class LiveSession:
     def _level(self) -> float:
         """How full this caller's queue is; above 1 nothing more is read."""
         return max(
-            self.session.undetected / MAX_UNDETECTED, *(stream.backlog for stream in self._streams.values()), 0.0
+            self.session.undetected / MAX_UNDETECTED,
+            *(stream.backlog for stream in self._streams.values()),
+            self._voices.backlog if self._voices is not None else 0.0,
         )
 
     def _tell_level(self) -> None:
@@ -284,9 +298,15 @@ class LiveSession:
             if (more := self.session.channels - len(self._streams)) > 0:
                 self._admit(more)
                 self._open_channels()
+            self._settle_voices()
             for channel, command in self.session.commands_to_submit():
                 self._streams[channel].submit([command])
-        except ServerError as error:
+                if self._voices is not None:
+                    self._voices.receive(command, self._loop.time())
+            for segment_id, has_text in self.session.speakers_to_find():
+                assert self._voices is not None, "there were none to tell apart"
+                self._voices.settle(segment_id, has_text=has_text)
+        except StreamError as error:
             self.session.abort(error)
         except EngineFullError as error:
             self.session.abort(ServerError(ErrorCode.CAPACITY_FULL, str(error)))
@@ -298,6 +318,19 @@ class LiveSession:
             self._send(event)
         if self.session.state is State.CLOSED:
             self.close()
+
+    def _settle_voices(self) -> None:
+        """Now that audio has come, it is known whether there is one channel."""
+        needed = self.session.needs_voices
+        if needed and self._voices is None:
+            self._admit_voices()
+            self._open_voices()
+        elif needed is False and self._voices is not None:
+            self._voices.close()
+            self._voices = None
+
+    def _open_voices(self) -> None:
+        self._voices = self._diarizer.open(self._receive_speakers, self._progress.set)
 
     def _open_channels(self) -> None:
         for channel in range(len(self._streams), self.session.channels):
@@ -329,6 +362,17 @@ class LiveSession:
             if isinstance(speech, Exception):
                 raise speech
             self.session.receive_speech(channel, speech, self._loop.time())
+            self._pump()
+
+    def _receive_speakers(self, segment_id: int, spoken: Spoken | Exception) -> None:
+        """Called by the diarizer, which works for all sessions."""
+        self._context.run(self._take_speakers, segment_id, spoken)
+
+    def _take_speakers(self, segment_id: int, spoken: Spoken | Exception) -> None:
+        with self._guarded():
+            if isinstance(spoken, Exception):
+                raise spoken
+            self.session.receive_speakers(segment_id, spoken.turns, spoken.revised, self._loop.time())
             self._pump()
 
     def _send(self, event: Event) -> None:
@@ -388,6 +432,8 @@ class LiveSession:
             self._timer.cancel()
         for stream in self._streams.values():
             stream.close()
+        if self._voices is not None:
+            self._voices.close()
         self._span.set(close_code=self.session.close_code, audio_sec=self.session.received_sec)
         self._span.end()
         if self._outbox is not None:

@@ -59,8 +59,8 @@ class Asr(BaseModel):
     min_silence_duration_ms: int | None = Field(None, ge=100, le=10_000, description="The pause that ends a segment.")
     maxlen: int | None = Field(None, ge=10, le=200, description="Characters to a line; for `srt` only.")
 
-    def options(self) -> TranscriptionOptions:
-        """What is to be done.
+    def options(self, *, can_diarize: bool) -> TranscriptionOptions:
+        """What is to be done. ``can_diarize``: whether the server can tell speakers apart; it is the default here.
 
         Raises:
             JobError: ``INVALID_PARAMETER``.
@@ -68,12 +68,14 @@ class Asr(BaseModel):
         if self.maxlen is not None and self.outfmt != "srt":
             message = f"maxlen has no effect on outfmt={self.outfmt}; it is for outfmt=srt"
             raise JobError(Reason.INVALID_PARAMETER, message, parameter="maxlen")
+        diarize = self.diarization == "Enabled"
+        if self.diarization is None:
+            diarize = can_diarize and self.outfmt != "srt"
         return TranscriptionOptions(
             language=self.language,
             min_silence_ms=self.min_silence_duration_ms,
             beam_size=self.beam_size,
-            # No model that is served today tells speakers apart, so only who insists is told so.
-            diarize=self.diarization == "Enabled",
+            diarize=diarize,
             output=_FORMATS.get(self.outfmt, self.outfmt),
             max_line=self.maxlen,
         )
@@ -94,10 +96,10 @@ class Translation(Asr):
         AfterValidator(_languages),
     ]
 
-    def options(self) -> TranscriptionOptions:
+    def options(self, *, can_diarize: bool) -> TranscriptionOptions:
         codes = (code.strip() for code in self.target_langs.split(","))
         targets = dict.fromkeys(normalize_language(code, parameter="target_langs") for code in codes if code)
-        return super().options().model_copy(update={"translate_to": tuple(targets)})
+        return super().options(can_diarize=can_diarize).model_copy(update={"translate_to": tuple(targets)})
 
 
 class Acceptance(BaseModel):
@@ -221,7 +223,7 @@ async def translation_result(request: Request, caller: TranscribeCaller, job_id:
 async def _submit(request: Request, caller: Caller, query: type[Asr]) -> Acceptance:
     transcriptions = transcriptions_of(request)
     async with take_in(request, query, caller=caller, files=(), raw=True) as intake:
-        options = intake.values.options()
+        options = intake.values.options(can_diarize=transcriptions.speakers.no_diarization is None)
         transcriptions.check(options)
         if not intake.uploads:
             raise JobError(Reason.MISSING_PARAMETER, "the body is empty: send the audio as the body", parameter="body")

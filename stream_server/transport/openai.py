@@ -28,9 +28,11 @@ from stream_server.transport.dialect import (
     transcriptions_of,
     while_connected,
 )
+from stream_server.transport.diarized import DiarizedTranscription
 from stream_server.transport.event import follow_job
 from stream_server.transport.intake import form_body, take_in
 from stream_server.transport.parameter import TranscriptionForm, wanted_options
+from stream_server.transport.reference import with_voices
 
 SURFACE: Final = "openai"
 
@@ -44,8 +46,10 @@ _EVENTS: Final = {
     "schema": {
         "type": "string",
         "description": "The data of every event is a JSON object with a `type`: `transcript.text.delta` for new text, "
-        "`transcript.text.segment` for a segment with its times (with `verbose_json`), at last `transcript.text.done` "
-        "with the whole text. What goes wrong on the way is an event `error` with the body that errors have.",
+        "`transcript.text.segment` for a segment with its times (with `verbose_json` and `diarized_json`), at last "
+        "`transcript.text.done` with the whole text. Speakers are told apart by the whole recording: where that is "
+        "asked for, all events come at its end. What goes wrong on the way is an event `error` with the body that "
+        "errors have.",
         "example": 'data: {"type":"transcript.text.delta","delta":"Hello."}\n\n'
         'data: {"type":"transcript.text.done","text":"Hello."}\n\n',
     }
@@ -53,7 +57,7 @@ _EVENTS: Final = {
 
 ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "model": VerboseTranscription | MinimalTranscription,
+        "model": VerboseTranscription | DiarizedTranscription | MinimalTranscription,
         "description": "The transcript, in the format asked for.",
         "content": _FILES,
     }
@@ -84,6 +88,7 @@ async def transcribe(request: Request, caller: TranscribeCaller) -> Response:
         form = intake.values
         source = form.source(intake.uploads)
         options = wanted_options(form, transcriptions)
+        options = await with_voices(request, caller, options, form.known_speaker_names, form.known_speaker_references)
         output, request_id = Output(options.output), request_id_of(request)
         if form.stream:
             job = await transcriptions.open_answer(caller, source, options, surface=SURFACE, request_id=request_id)

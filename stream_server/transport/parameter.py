@@ -18,7 +18,10 @@ from stream_server.jobs.service import Transcriptions
 from stream_server.text.language import normalize_language
 from stream_server.transport.answer import Output
 from stream_server.transport.chunking import PREFIX_MS, THRESHOLD, Chunking, nested
+from stream_server.transport.field import Long
 from stream_server.transport.intake import Upload
+from stream_server.transport.name import ProjectName, SpeakerName
+from stream_server.transport.reference import MOST, MOST_BYTES, NAMES, require_pairs
 from stream_server.transport.script import script_of
 from stream_server.transport.upload import source_at
 
@@ -47,9 +50,8 @@ _NAMES: Final = {
         "enable_intent_detection",
         "enable_keyterm_normalization",
     ),
-    "diarization": ("enable_diarization",),
+    "diarization": ("enable_diarization", "enable_speaker_identification", NAMES, "response_format"),
     "keyterms": ("keywords", "prompt"),
-    "known speakers": ("known_speaker_names", "known_speaker_references"),
     "language": ("language", "language_code", "languages"),
     "speaker identification": ("enable_speaker_identification",),
     "translation": ("output_language",),
@@ -72,7 +74,9 @@ class TranscriptionForm(BaseModel):
     language_code: str = Field("", max_length=35, description="The same under another name.")
     languages: Phrases = Field((), description="The language, as a list of one.")
     response_format: Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"] | None = Field(
-        None, description="Without, JSON with everything that is known; `json` is the text alone."
+        None,
+        description="Without, JSON with everything that is known; `json` is the text alone, `diarized_json` tells "
+        "speakers apart.",
     )
     stream: bool = Field(False, description="Server-sent events, segment by segment.")
     timestamp_granularities: tuple[Literal["word", "segment"], ...] = Field(
@@ -84,13 +88,21 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0.0, ge=0, le=1, description="0: decoding is deterministic here.")
     include: Phrases = Field((), description="`logprobs` is not available.")
     chunking_strategy: Chunking = Field(None, description="`auto`, or `server_vad` with the pause that ends a segment.")
-    known_speaker_names: Phrases = Field((), description="Not available.")
-    known_speaker_references: tuple[str, ...] = Field((), description="Not available.")
+    known_speaker_names: tuple[SpeakerName, ...] = Field(
+        (), description=f"Tell speakers apart, and call up to {MOST} of them by these names, each known by a sample."
+    )
+    known_speaker_references: Annotated[tuple[str, ...], Long(MOST_BYTES, MOST)] = Field(
+        (), description="For each of the names, a data URL with 2 to 10 seconds of the voice."
+    )
     output_script: str = Field("auto", max_length=35, description="The script of the language, or `auto`.")
-    enable_diarization: bool = Field(False, description="Tell speakers apart; not available yet.")
-    enable_speaker_identification: bool = Field(False, description="Name speakers; not available yet.")
+    enable_diarization: bool = Field(False, description="Tell speakers apart: `SPEAKER_00`, `SPEAKER_01`, ...")
+    num_speakers: int | None = Field(None, ge=1, le=100, description="How many to tell apart, where that is known.")
+    enable_speaker_identification: bool = Field(
+        False,
+        description="Tell speakers apart, and call those by name who are registered with `/v1/speakers/register`.",
+    )
     enable_emotion_diarization: bool = Field(False, description="Not available.")
-    project: str = Field("", max_length=200, description="Whose speakers to look among.")
+    project: ProjectName = Field("", description="Whose speakers to look among.")
     enable_intent_detection: bool = Field(False, description="What the speaker wants; needs a language model.")
     intent_choices: Terms = Field((), description="Among what the intent is chosen; anything, if not given.")
     enable_summarization: bool = Field(False, description="A summary; needs a language model.")
@@ -114,17 +126,24 @@ class TranscriptionForm(BaseModel):
         return self.word_timestamps or "word" in self.timestamp_granularities
 
     @property
+    def tells_speakers(self) -> bool:
+        asked = self.enable_diarization or self.enable_speaker_identification or bool(self.known_speaker_names)
+        return asked or self.response_format == "diarized_json"
+
+    @property
     def output(self) -> Output:
         """How the result is to be rendered.
 
         Raises:
             JobError: the format cannot carry what was asked for.
         """
-        if self.response_format == "diarized_json":
-            raise _unavailable("response_format", "this server does not tell speakers apart")
         if self.stream and self.response_format in ("srt", "vtt"):
-            raise _invalid("stream", "stream=true gives events; response_format has to be json, text or verbose_json")
-        chosen = self.response_format or ("json" if self.stream else "verbose_json")
+            formats = "json, text, verbose_json or diarized_json"
+            raise _invalid("stream", f"stream=true gives events; response_format has to be {formats}")
+        chosen = self.response_format or ("json" if self.stream and not self.tells_speakers else "verbose_json")
+        if self.tells_speakers and chosen in ("json", "text"):
+            name, formats = self.used("diarization"), "verbose_json, diarized_json, srt or vtt"
+            raise _invalid(name, f"{name} needs response_format={formats}; {chosen} has no place for speakers")
         if chosen == "verbose_json":
             return Output.VERBOSE_WORDS if self.wants_words else Output.VERBOSE
         for name, asked in (
@@ -163,12 +182,14 @@ class TranscriptionForm(BaseModel):
         language = self._language()
         self._refuse_unavailable(spoken if language == "auto" else (language,))
         self._refuse_idle()
+        require_pairs(self.known_speaker_names, self.known_speaker_references)
         return TranscriptionOptions(
             model="" if self.model in aliases else self.model,
             language=language,
             min_silence_ms=self.chunking_strategy.silence_duration_ms if self.chunking_strategy else None,
             keyterms=(*self.keywords, *_phrases(self.prompt)),
-            diarize=self.enable_diarization,
+            diarize=self.tells_speakers,
+            num_speakers=self.num_speakers,
             identify_speakers=self.enable_speaker_identification,
             project=self.project,
             mask=self.hash_keywords if self.enable_profanity_hashing else None,
@@ -204,8 +225,6 @@ class TranscriptionForm(BaseModel):
             raise _unavailable("temperature", "decoding is deterministic here; temperature has to be 0")
         if self.include:
             raise _unavailable("include", f"{self.include[0]} is not available; confidences are in verbose_json")
-        if self.known_speaker_names or self.known_speaker_references:
-            raise _unavailable(self.used("known speakers"), "this server does not recognize speakers")
         if self.enable_emotion_diarization:
             raise _unavailable("enable_emotion_diarization", "this server does not recognize emotions")
         if chunking := self.chunking_strategy:
@@ -235,6 +254,7 @@ class TranscriptionForm(BaseModel):
             ("keyterm_keywords", bool(self.keyterm_keywords), "enable_keyterm_normalization"),
             ("hash_keywords", bool(self.hash_keywords), "enable_profanity_hashing"),
             ("project", bool(self.project), "enable_speaker_identification"),
+            ("num_speakers", self.num_speakers is not None and not self.tells_speakers, "enable_diarization"),
         ):
             if given and not getattr(self, switch):
                 raise _invalid(name, f"{name} has no effect without {switch}=true")
@@ -247,6 +267,8 @@ def wanted_options(form: TranscriptionForm, transcriptions: Transcriptions) -> T
         JobError: it cannot, or something is wrong; it names the parameter that the caller has used.
     """
     options = form.options(transcriptions.model.languages, transcriptions.settings.model_aliases)
+    if form.known_speaker_names and (reason := transcriptions.speakers.no_identification) is not None:
+        raise _unavailable(NAMES, reason)
     try:
         transcriptions.check(options)
     except JobError as error:

@@ -15,9 +15,11 @@ from stream_server.engine.engine import Engine
 from stream_server.engine.work import EngineFullError, EngineLostError
 from stream_server.limits import SessionLimit
 from stream_server.metrics.live import LiveMetrics
+from stream_server.negotiation import cannot_diarize
 from stream_server.session import Session, engine_lost, internal_error
 from stream_server.session_config import SessionConfig
 from stream_server.transport.detection import Detector
+from stream_server.transport.diarization import LiveDiarizer
 from stream_server.transport.live import LiveSession
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,10 @@ FINAL_PATIENCE = 10.0
 
 
 class Registry:
-    """Makes, finds and forgets live sessions. A session holds a place of ``limit`` until it has ended."""
+    """Makes, finds and forgets live sessions. A session holds a place of ``limit`` until it has ended.
+
+    ``no_diarization``: why voices cannot be told apart here; None: they can.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,9 @@ class Registry:
         detectors: dict[str, Detector],
         segmenter: SegmenterSettings,
         limit: SessionLimit,
+        diarizer: LiveDiarizer,
         *,
+        no_diarization: str | None = None,
         resume_window: float,
         loop: asyncio.AbstractEventLoop,
         metrics: LiveMetrics,
@@ -47,6 +54,8 @@ class Registry:
         self._detectors = detectors
         self._segmenter = segmenter
         self._limit = limit
+        self._diarizer = diarizer
+        self.no_diarization = no_diarization
         self._resume_window = resume_window
         self._loop = loop
         self._metrics = metrics
@@ -61,6 +70,8 @@ class Registry:
         Raises:
             StreamError: ``CAPACITY_FULL``, ``RATE_LIMITED``, ``SERVER_DRAINING`` or ``INTERNAL_ERROR``.
         """
+        if config.needs_voices:
+            self._admit_voices()
         self._limit.acquire(key, config.audio.channels)
         session_id, live = str(uuid.uuid4()), None
         try:
@@ -94,12 +105,29 @@ class Registry:
             session,
             self._engine,
             detector,
+            self._diarizer,
             key=key,
             loop=self._loop,
             admit=self._limit.check_streams,
+            admit_voices=self._admit_voices,
             on_closed=closed,
             metrics=self._metrics,
         )
+
+    def _admit_voices(self) -> None:
+        """Whether the voices of one more caller can be told apart.
+
+        Raises:
+            ClientError: ``INVALID_INIT``: not on this server.
+            ServerError: ``CAPACITY_FULL``, with when to try again. Who does not ask for it is not held back by it.
+        """
+        if self.no_diarization is not None:
+            raise cannot_diarize(self.no_diarization)
+        if self._diarizer.filled(1) > 1:
+            raise self._limit.full(
+                "the server tells as many voices apart as it can; without 'diarize', and with a channel for each "
+                "speaker, none have to be"
+            )
 
     def _refusal(self, error: Exception, session_id: str) -> ServerError:
         """What the caller of a session that cannot begin is told."""

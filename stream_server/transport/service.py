@@ -14,6 +14,7 @@ from stream_server.quota import Quota
 from stream_server.settings import Settings
 from stream_server.token import Signer
 from stream_server.transport.registry import Registry
+from stream_server.transport.speaker import SpeakerDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Service:
     """The parts of a running server.
 
     ``vads``: detectors that sessions may choose, the default first. ``transcriptions``: None where jobs are off.
-    ``uploads``: signs the addresses of uploads. ``started_at``: seconds since the epoch.
+    ``speakers``: None there too. ``uploads``: signs the addresses of uploads. ``started_at``: seconds since the epoch.
     """
 
     settings: Settings
@@ -33,5 +34,6 @@ class Service:
     metrics: Metrics
     vads: Sequence[str]
     transcriptions: Transcriptions | None
+    speakers: SpeakerDesk | None
     uploads: Signer
     started_at: int

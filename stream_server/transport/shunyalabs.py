@@ -6,7 +6,8 @@ Its ``/v1/audio/transcriptions`` is in `transport.openai`, its ``/ws`` is ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,7 @@ from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.service import Transcriptions
 from stream_server.text.language import language_name
+from stream_server.transport.answer import Sparse
 from stream_server.transport.dialect import (
     TranscribeCaller,
     dialect_router,
@@ -23,10 +25,13 @@ from stream_server.transport.dialect import (
     request_id_of,
     responses,
     transcriptions_of,
+    while_connected,
 )
 from stream_server.transport.http import service_of
 from stream_server.transport.intake import Upload, form_body, take_in
+from stream_server.transport.name import ProjectName, SpeakerName
 from stream_server.transport.script import script_of
+from stream_server.transport.speaker import SpeakerDesk
 
 
 class Detail(BaseModel):
@@ -66,22 +71,62 @@ class LanguageList(BaseModel):
     scripts: dict[str, str]
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200, description="What the speaker is called.")]
-Project = Annotated[str | None, Field(max_length=200, description="Whose speakers are meant.")]
+Name = Annotated[SpeakerName, Field(description="What the speaker is called.")]
+Project = Annotated[
+    ProjectName,
+    Field(description="Whose speakers are meant: each project knows its own, and so do those who name none."),
+]
 
 
 class ProjectForm(BaseModel):
     """Whose speakers are meant."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid")
 
-    project: Project = None
+    project: Project = ""
 
 
 class SpeakerForm(ProjectForm):
     """A speaker by name."""
 
     name: Name
+
+
+class Registered(BaseModel):
+    """``message`` says so too, and how many samples there are where there are several."""
+
+    success: Literal[True] = True
+    speaker: str
+    message: str
+
+
+class Speaker(BaseModel):
+    """``registered_at``: when the first sample came, in UTC."""
+
+    name: str
+    project: str
+    registered_at: str
+
+
+class Speakers(BaseModel):
+    """``message``: what is the matter where some of them cannot be recognized; left out where nothing is."""
+
+    speakers: list[Speaker]
+    message: Sparse[str] = None
+
+
+class Identified(BaseModel):
+    """``confidence``: how sure it is, from 0 to 1, that the voice is that of the speaker who is most like it; under 0.5
+    the speaker is ``unknown``."""
+
+    speaker: str
+    confidence: float
+
+
+class Deleted(BaseModel):
+    """It is done."""
+
+    success: Literal[True] = True
 
 
 @router.head("/health", include_in_schema=False)
@@ -123,44 +168,82 @@ async def languages(request: Request, _: TranscribeCaller) -> LanguageList:
     )
 
 
-# Speakers cannot be told apart yet: every request is read in full, and then answered that it cannot be done.
-_SPEAKERS: Final[dict[str, Any]] = {
-    "status_code": STATUS[Reason.FEATURE_UNAVAILABLE],
-    "responses": responses(Detail, 413),
-}
+_CONFLICT: Final = "Another voice is registered under the name, or there are too many samples or speakers."
 
 
-@router.post("/v1/speakers/register", summary="Register a speaker", openapi_extra=form_body(SpeakerForm), **_SPEAKERS)
-async def register(request: Request, caller: TranscribeCaller) -> Response:
-    """Make a speaker known by a recording. Not available in this version."""
-    transcriptions_of(request)
+@router.post(
+    "/v1/speakers/register",
+    summary="Register a speaker",
+    response_description="The speaker is known now, or better known.",
+    responses=responses(Detail, 413) | {409: {"model": Detail, "description": _CONFLICT}},
+    openapi_extra=form_body(SpeakerForm),
+)
+async def register(request: Request, caller: TranscribeCaller) -> Registered:
+    """Make a speaker known by a recording: two seconds of speech or more, of which the first two minutes are heard.
+
+    A name that is known gets a further sample, if the voice is the same.
+    """
+    desk = _desk_of(request)
+    desk.require_identification()
     async with take_in(request, SpeakerForm, caller=caller) as intake:
-        _require_file(intake.uploads)
-        raise _no_speakers()
+        form, audio = intake.values, _file_of(intake.uploads)
+        message = await while_connected(request, desk.register(caller, form.name, form.project, audio))
+        return Registered(speaker=form.name, message=message)
 
 
-@router.get("/v1/speakers/list", summary="List the speakers", **_SPEAKERS)
-async def list_speakers(_: TranscribeCaller, project: Annotated[Project, Query()] = None) -> Response:
-    """The speakers of a project. Not available in this version."""
-    raise _no_speakers()
+@router.get(
+    "/v1/speakers/list",
+    summary="List the speakers",
+    response_description="The speakers of the project, the oldest first.",
+    responses=responses(Detail),
+)
+async def list_speakers(
+    request: Request, caller: TranscribeCaller, project: Annotated[Project, Query()] = ""
+) -> Speakers:
+    """The speakers of a project."""
+    found, message = await _desk_of(request).all(caller, project)
+    speakers = [Speaker(name=each.name, project=project, registered_at=_moment(each.registered_at)) for each in found]
+    return Speakers(speakers=speakers, message=message)
 
 
-@router.post("/v1/speakers/identify", summary="Identify a speaker", openapi_extra=form_body(ProjectForm), **_SPEAKERS)
-async def identify(request: Request, caller: TranscribeCaller) -> Response:
-    """Who speaks in a recording. Not available in this version."""
-    transcriptions_of(request)
+@router.post(
+    "/v1/speakers/identify",
+    summary="Identify a speaker",
+    response_description="Who it is, or `unknown`.",
+    responses=responses(Detail, 413),
+    openapi_extra=form_body(ProjectForm),
+)
+async def identify(request: Request, caller: TranscribeCaller) -> Identified:
+    """Who speaks in a recording of one person: a second of speech or more, of which the first two minutes are heard."""
+    desk = _desk_of(request)
+    desk.require_identification()
     async with take_in(request, ProjectForm, caller=caller) as intake:
-        _require_file(intake.uploads)
-        raise _no_speakers()
+        work = desk.identify(caller, intake.values.project, _file_of(intake.uploads))
+        speaker, confidence = await while_connected(request, work)
+        return Identified(speaker=speaker, confidence=round(confidence, 2))
 
 
 @router.delete(
-    "/v1/speakers/delete", summary="Delete a speaker", openapi_extra=form_body(SpeakerForm, files=()), **_SPEAKERS
+    "/v1/speakers/delete",
+    summary="Delete a speaker",
+    response_description="The speaker is forgotten.",
+    responses=responses(Detail) | {404: {"model": Detail, "description": "There is no such speaker, or not yours."}},
+    openapi_extra=form_body(SpeakerForm, files=()),
 )
-async def delete(request: Request, caller: TranscribeCaller) -> Response:
-    """Forget a speaker. Not available in this version."""
-    async with take_in(request, SpeakerForm, caller=caller, files=()):
-        raise _no_speakers()
+async def delete(request: Request, caller: TranscribeCaller) -> Deleted:
+    """Forget a speaker, with all samples."""
+    desk = _desk_of(request)
+    async with take_in(request, SpeakerForm, caller=caller, files=()) as intake:
+        await desk.delete(caller, intake.values.name, intake.values.project)
+        return Deleted()
+
+
+def _desk_of(request: Request) -> SpeakerDesk:
+    """Raises: JobError: ``FEATURE_UNAVAILABLE``, where this server takes no recordings."""
+    transcriptions_of(request)
+    desk = service_of(request).speakers
+    assert desk is not None
+    return desk
 
 
 async def _state_of_jobs(transcriptions: Transcriptions | None) -> str:
@@ -172,12 +255,12 @@ async def _state_of_jobs(transcriptions: Transcriptions | None) -> str:
         return "unavailable"
 
 
-def _require_file(uploads: Sequence[Upload]) -> None:
+def _file_of(uploads: Sequence[Upload]) -> str:
     if not uploads:
         raise JobError(Reason.MISSING_PARAMETER, "file is missing", parameter="file")
+    return uploads[0].object
 
 
-def _no_speakers() -> JobError:
-    return JobError(
-        Reason.FEATURE_UNAVAILABLE, "speakers are not available: this server has no model that tells speakers apart"
-    )
+def _moment(seconds: float) -> str:
+    """ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -152,8 +152,13 @@ class _Connection:
             service.metrics.live.resumed.inc()
             logger.info("session resumed", extra={"session_id": live.session.id})
             return live
-        aliases = service.settings.model_aliases
-        config = negotiate(init, service.engine.info, service.vads, aliases=aliases)
+        config = negotiate(
+            init,
+            service.engine.info,
+            service.vads,
+            aliases=service.settings.model_aliases,
+            no_diarization=service.registry.no_diarization,
+        )
         admission = await _admit(service.quota, caller)
         try:
             live = service.registry.create(

@@ -19,6 +19,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from tests.browser.caption import CaptionPage
+from tests.browser.scripted import ScriptedSessions
 from tests.support.browser import Visitor
 
 PHONE: Final = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -74,6 +75,27 @@ async def test_from_the_empty_page_to_the_transcript(
 
     await page.get_by_role("button", name="Full screen").click()
     await assert_accessible(page)
+
+
+@looks
+async def test_when_speakers_are_told_apart(server: ServerProcess, visitor: Visitor, look: dict[str, Any]) -> None:
+    page = await visitor.open(server.url, **look)
+    captions, sessions = CaptionPage(page), ScriptedSessions()
+    await sessions.serve(page)
+    await captions.captioning()
+    sessions.final(0, *((f"Speaker number {at + 1} of many.", f"SPEAKER_{at:02}") for at in range(8)))
+    sessions.final(1, ("And again.", "SPEAKER_07"))
+    await captions.has_finals(2)
+    await assert_accessible(page)
+    await page.get_by_role("button", name="Speaker 3, change the name").click()
+    await expect(page.get_by_role("textbox", name="Name of Speaker 3")).to_be_visible()
+    await assert_accessible(page)
+    await page.keyboard.type("Somebody with a name that is as long as a name may be at most")
+    await page.keyboard.press("Enter")
+    sessions.revise({1: ["SPEAKER_02", "SPEAKER_01"]})
+    await expect(page.locator("#finals .who")).to_have_count(10)
+    await assert_accessible(page)
+    await assert_fits(page)
 
 
 @looks

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ async def test_a_cut_loses_and_doubles_nothing(
 
 async def test_a_server_that_stops_hands_over_to_the_next(visitor: Visitor, recording: Recital) -> None:
     """A new server knows nothing of the session: the page goes on behind the last final, numbers and times as well."""
-    settings = {"drain_timeout": 0.0, "retry_after": 0.1}
+    settings: dict[str, Any] = {"drain_timeout": 0.0, "retry_after": 0.1}
     async with running_server(moonshine(), **settings) as first, running_server(moonshine(), **settings) as second:
         network = Proxy(f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}", health="/readyz")
         async with network:

@@ -11,6 +11,7 @@ import pytest
 import srt
 import webvtt
 
+from stream_server.engine.moonshine.asset import find_recording
 from tests.browser import NEEDS_PLAYWRIGHT
 from tests.support.process import ServerProcess
 from tests.support.recital import Recital
@@ -18,7 +19,7 @@ from tests.support.recital import Recital
 pytest.importorskip("playwright.async_api", reason=NEEDS_PLAYWRIGHT)
 pytest.importorskip("jiwer", reason="the extra `bench` is not installed")
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from bench.score import score
 from tests.support.browser import PATIENCE_MS, Visitor
@@ -209,3 +210,59 @@ async def test_an_address_that_is_none_is_not_sent(server: ServerProcess, visito
     await address.fill(f"{server.url}/talk.mp3")
     await address.press("Enter")
     await jobs.in_state(f"{server.url}/talk.mp3", "failed")  # the server fetches nothing from this machine
+
+
+async def test_speakers_are_asked_for_and_named(
+    server: ServerProcess, visitor: Visitor, talk: Path, tmp_path: Path
+) -> None:
+    """The server's part is said by the test: whom models hear is not for a test of the page to depend on."""
+    forms: list[str] = []
+    job = {
+        "id": "a-job",
+        "created_at": "2026-01-01T00:00:00Z",
+        "progress": {"percent": 0, "message": "Queued"},
+        "error": None,
+        "result": None,
+    }
+    said = (("Good morning.", "SPEAKER_00"), ("Hello.", "Anna"), ("How are you?", "Anna"), ("Well.", "SPEAKER_00"))
+    segments = [
+        {"id": at, "start": at, "end": at + 0.9, "text": text, "avg_logprob": -0.1, "speaker": speaker, "words": []}
+        for at, (text, speaker) in enumerate(said)
+    ]
+    result = {"duration": 4.0, "text": " ".join(text for text, _ in said), "segments": segments}
+
+    async def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            forms.append((route.request.post_data_buffer or b"").decode("latin-1"))
+            await route.fulfill(status=202, json={**job, "status": "queued"})
+        else:
+            await route.fulfill(json={**job, "status": "completed", "result": result})
+
+    jobs = JobsPage(await visitor.open(f"{server.url}/jobs"))
+    await jobs.page.route(re.compile("/v1/transcription-jobs"), answer)
+    await expect(jobs.page.get_by_role("combobox", name="Speakers")).to_be_disabled()
+    await jobs.page.get_by_label("Tell speakers apart").check()
+    await jobs.choose(talk)
+    await jobs.in_state(talk.name, "completed")
+    assert re.search(r'name="enable_diarization"\s+true', forms[0])
+    assert "num_speakers" not in forms[0]
+
+    await jobs.job(talk.name).get_by_role("button", name="Open").click()
+    await expect(jobs.page.locator("#segments .who")).to_have_text(["Speaker 1", "Anna", "Speaker 1"])
+    text = (await jobs.download("Text", tmp_path)).read_text("utf-8")
+    assert text == "Speaker 1: Good morning.\nAnna: Hello.\nHow are you?\nSpeaker 1: Well.\n"
+
+    await jobs.page.get_by_role("combobox", name="Speakers").select_option("2")
+    await jobs.choose(talk)
+    await expect(jobs.job(talk.name).and_(jobs.page.locator("[data-state=completed]"))).to_have_count(2)
+    assert re.search(r'name="num_speakers"\s+2', forms[1])
+
+
+async def test_two_people_are_told_apart(server: ServerProcess, visitor: Visitor) -> None:
+    """With the models: nothing here is said by the test."""
+    jobs = JobsPage(await visitor.open(f"{server.url}/jobs"))
+    await jobs.page.get_by_label("Tell speakers apart").check()
+    await jobs.page.get_by_role("combobox", name="Speakers").select_option("2")
+    await jobs.opened(find_recording("endgame_nagg_nell.wav"))
+    names = await jobs.page.locator("#segments .who").all_inner_texts()
+    assert names == ["Speaker 1", "Speaker 2"] * 7

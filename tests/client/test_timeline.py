@@ -14,6 +14,8 @@ from stream_protocol.events import (
     FinalSegment,
     Flushed,
     Partial,
+    RevisedSegment,
+    SpeakersRevised,
     SpeechEnd,
     SpeechStart,
     Warning,
@@ -196,3 +198,74 @@ def test_speech_of_which_it_is_not_known_yet_whether_it_goes_on_is_kept_for_the_
     made.receive_ack(sample(13_000))
     assert made.needed_from == sample(20_000)
     assert restart(made) == 20_000
+
+
+def said_by(event: FinalSegment, *speakers: str) -> FinalSegment:
+    """The final with a word of each of these, a second each; the first says most."""
+    begin = event.offset_ms
+    spoken = enumerate(speakers)
+    words = tuple(Word(event.text, begin + 1000 * at, begin + 1000 * at + 900, 0.9, name) for at, name in spoken)
+    return replace(event, words=words, speaker=speakers[0])
+
+
+A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
+
+
+def test_speakers_of_another_session_come_behind_those_before() -> None:
+    first = said_by(final(2, 0, 1000, 4000), A, B)
+    made = timeline(start(1, 0, 1000), first, received_ms=9000)
+    begin = restart(made)
+    assert made.receive(start(1, 0, 3000)) == [start(3, 1, begin + 3000)]
+    (heard,) = made.receive(said_by(final(2, 0, 3000, 5000), A, B))
+    assert isinstance(heard, FinalSegment)
+    assert heard.words is not None
+    assert (heard.speaker, [word.speaker for word in heard.words]) == (C, [C, "SPEAKER_03"])
+    revised = SpeakersRevised(seq=3, segments=(RevisedSegment(0, B, (B, B)),))
+    assert made.receive(revised) == [
+        SpeakersRevised(seq=5, segments=(RevisedSegment(1, "SPEAKER_03", ("SPEAKER_03", "SPEAKER_03")),))
+    ]
+    made.receive_ack(sample(20_000))
+    restart(made)
+    made.receive(start(1, 0, 3000))
+    (heard,) = made.receive(said_by(final(2, 0, 3000, 5000), A))
+    assert isinstance(heard, FinalSegment)
+    assert heard.speaker == "SPEAKER_04"
+
+
+def test_a_channel_is_the_same_speaker_in_every_session() -> None:
+    made = Timeline(RATE, channels=2)
+    first = (start(1, 0, 1000, 1), said_by(final(2, 0, 1000, 4000, channel=1), B))
+    assert [made.receive(event) for event in first] == [[event] for event in first]
+    made.receive_ack(sample(9000))
+    restart(made)
+    made.receive(start(1, 0, 3000))
+    (heard,) = made.receive(said_by(final(2, 0, 3000, 5000), A))
+    assert isinstance(heard, FinalSegment)
+    assert heard.speaker == A
+
+
+def test_a_revision_of_what_was_left_out_or_never_told_is_left_out() -> None:
+    made = timeline(start(1, 0, 1000), said_by(final(2, 0, 1000, 4000), A), received_ms=9000)
+    known = RevisedSegment(0, B, (B,))
+    assert made.receive(SpeakersRevised(seq=3, segments=(known, RevisedSegment(7, B)))) == [
+        SpeakersRevised(seq=3, segments=(known,))
+    ]
+    restart(made)
+    assert made.receive(SpeakersRevised(seq=1, segments=(known,))) == [], "of this session there is no final yet"
+    assert made.last_seq == 1
+    assert made.receive(start(2, 0, 3000)) == [start(4, 1, 9000)], "numbers without a gap"
+
+
+def test_of_words_that_were_left_out_no_speaker_is_revised() -> None:
+    made = timeline(*CUT, HALF, received_ms=20_000)
+    restart(made)
+    made.receive(start(1, 0, 100, 1))
+    made.receive(replace(partial(2, 0, 100, 1), duration_ms=3000))
+    words = (Word("half", 100, 3000, 0.9, A), Word("the", 2900, 3100, 0.9, A), Word("rest", 4000, 15_000, 0.9, A))
+    (heard,) = made.receive(replace(final(3, 0, 100, 15_000, "half the rest", channel=1), words=words, speaker=A))
+    assert isinstance(heard, FinalSegment)
+    assert heard.words is not None
+    assert [word.word for word in heard.words] == ["the", "rest"]
+    (revised,) = made.receive(SpeakersRevised(seq=4, segments=(RevisedSegment(0, B, (A, B, B)),)))
+    assert isinstance(revised, SpeakersRevised)
+    assert revised.segments == (RevisedSegment(heard.segment_id, B, (B, B)),)

@@ -78,14 +78,22 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, names: Sequence[str], *, languages: tuple[str, ...], **settings: Any) -> Iterator[Stage]:
-    """A stage with recordings called ``names``, such as ``audio.mp3``. They are English; who asks for another of the
-    ``languages`` gets what the model makes of that."""
-    samples = recording("beckett.wav")
+def staged(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    languages: tuple[str, ...],
+    dialogues: Sequence[str] = (),
+    **settings: Any,
+) -> Iterator[Stage]:
+    """A stage with recordings called ``names``, such as ``audio.mp3``, and of two people talking, ``dialogues``. They
+    are English; who asks for another of the ``languages`` gets what the model makes of that."""
     place = folder / "recordings"
     place.mkdir()
     for name in names:
-        soundfile.write(place / name, samples, 16_000)
+        soundfile.write(place / name, recording("beckett.wav"), 16_000)
+    for name in dialogues:
+        soundfile.write(place / name, recording("endgame_nagg_nell.wav"), 16_000)
     recognizer = HeldRecognizer(languages)
     with (
         running_receiver() as web,
@@ -93,5 +101,5 @@ def staged(folder: Path, names: Sequence[str], *, languages: tuple[str, ...], **
             recognizer, data_dir=folder / "data", job_worker="inline", allowed_hosts=("127.0.0.0/8",), **settings
         ) as server,
     ):
-        web.files |= {f"/{name}": (place / name).read_bytes() for name in names}
+        web.files |= {f"/{name}": (place / name).read_bytes() for name in (*names, *dialogues)}
         yield Stage(server, recognizer, web, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,9 @@ session.mount('http://', adapter)
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    files = ("audio.wav", "recording.wav", "long-audio.wav", "conversation.wav")
-    with staged(tmp_path_factory.mktemp("lightning"), files, languages=("en",), api_keys=(KEY,)) as stage:
+    folder = tmp_path_factory.mktemp("lightning")
+    files, dialogues = ("audio.wav", "recording.wav", "long-audio.wav"), ("conversation.wav",)
+    with staged(folder, files, languages=("en",), dialogues=dialogues, api_keys=(KEY,)) as stage:
         yield stage
 
 
@@ -168,10 +170,15 @@ def test_timestamps_alone_give_words_without_punctuation(stage: Stage) -> None:
     assert all(word["word"].isalnum() for word in answer["words"])
 
 
-def test_speaker_diarization_is_not_there_yet(stage: Stage) -> None:
+def test_speaker_diarization(stage: Stage) -> None:
     answer = listen(stage, DIARIZATION)
-    assert set(answer) == {"error", "code"}
-    assert answer["code"] == "FEATURE_UNAVAILABLE"
+    turns = answer["speakers"]
+    assert all(set(turn) == {"speaker", "text", "start", "end"} for turn in turns)
+    assert turns[0]["speaker"] == "SPEAKER_00"
+    assert {turn["speaker"] for turn in turns} == {"SPEAKER_00", "SPEAKER_01"}
+    assert all(one["speaker"] != other["speaker"] for one, other in pairwise(turns))
+    assert [turn["start"] for turn in turns] == sorted(turn["start"] for turn in turns)
+    assert " ".join(turn["text"] for turn in turns) == answer["text"]
 
 
 def test_callback(stage: Stage) -> None:

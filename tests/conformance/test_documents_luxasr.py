@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             folder,
             ("sample.wav", "sample.mp3"),
             languages=("en", "lb"),
+            dialogues=("talk.wav",),
             chat_url=chat.url,
             chat_model="model-1",
             chat_api_key=chatting.KEY,
@@ -84,9 +86,21 @@ def finished(stage: Stage, address: str) -> Any:
     return found
 
 
-def test_wav_with_diarization_is_not_there_yet(stage: Stage) -> None:
-    answer = json.loads(curl(stage, WAV, **{"/path/to/sample.wav": str(stage.folder / "sample.wav")}))
-    assert answer["code"] == "FEATURE_UNAVAILABLE"
+def test_wav_with_diarization(stage: Stage) -> None:
+    accepted = json.loads(curl(stage, WAV, **{"/path/to/sample.wav": str(stage.folder / "talk.wav")}))
+    assert finished(stage, f"/v3/asr/jobs/{accepted['job_id']}")["status"] == "completed"
+    result = json.loads(curl(stage, RESULT, **{"<job_id>": accepted["job_id"]}))
+    assert {segment["speaker"] for segment in result["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+    assert result["segments"][0]["speaker"] == "SPEAKER_00"
+
+
+def test_diarization_where_it_is_not_asked_for(stage: Stage) -> None:
+    """It is the default of every format but subtitles."""
+    for outfmt, speakers in (("json", {"SPEAKER_00"}), ("srt", set())):
+        job = submitted(stage, "/asr2", outfmt=outfmt)
+        finished(stage, f"/v3/asr/jobs/{job}")
+        result = stage.get(f"/v3/asr/jobs/{job}/result", {}).text
+        assert set(re.findall(r"SPEAKER_\d\d", result)) == speakers
 
 
 def test_mp3_poll_and_fetch(stage: Stage) -> None:

@@ -219,11 +219,16 @@ def test_shunyalabs_health_and_languages(stage: Stage) -> None:
     assert listed["hi"] == {"code": "hi", "name": "Hindi", "script": "Devanagari", "script_code": "Deva"}
 
 
-@pytest.mark.parametrize("example", [REGISTER, LIST, IDENTIFY, DELETE], ids=["register", "list", "identify", "delete"])
-def test_shunyalabs_speakers_are_not_there_yet(stage: Stage, example: str) -> None:
-    answer = shunyalabs(stage, example)
-    assert "speakers are not available" in answer["detail"]
-    assert answer["request_id"]
+def test_shunyalabs_speakers(stage: Stage) -> None:
+    assert shunyalabs(stage, REGISTER) == {"success": True, "speaker": "Priya", "message": "Registered successfully"}
+    (listed,) = shunyalabs(stage, LIST)["speakers"]
+    assert (listed["name"], listed["project"]) == ("Priya", "support_team")
+    assert set(listed) == {"name", "project", "registered_at"}
+    found = shunyalabs(stage, IDENTIFY)
+    assert (found["speaker"], set(found)) == ("Priya", {"speaker", "confidence"})
+    assert 0.5 <= found["confidence"] <= 1
+    assert shunyalabs(stage, DELETE) == {"success": True}
+    assert shunyalabs(stage, IDENTIFY) == {"speaker": "unknown", "confidence": 0.0}
 
 
 def test_shunyalabs_retry_pattern(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.protocol.replay import Closed, Refused, replay
 from tests.protocol.vector import Vector, load_vectors
 from tests.support.fake import FakeRecognizer
 from tests.support.running import Running, running_server
+from tests.support.voices import FakeVoices
 
 
 class SocketConnection:
@@ -65,13 +67,15 @@ class SocketServer:
 def _overrides(vector: Vector) -> dict[str, Any]:
     values = vector.head.settings.model_dump(exclude_none=True)
     values.pop("fake_recognizer")
+    values.pop("fake_speakers")
     return values
 
 
 @pytest.mark.parametrize("vector", load_vectors(), ids=lambda vector: vector.name)
 async def test_conversation(vector: Vector) -> None:
     recognizer = FakeRecognizer(fails=vector.head.settings.fake_recognizer.fails)
-    async with running_server(recognizer, **_overrides(vector)) as running:
+    voices = partial(FakeVoices, revises=vector.head.settings.fake_speakers.revises)
+    async with running_server(recognizer, voices, **_overrides(vector)) as running:
         server = SocketServer(running)
         try:
             await replay(vector, server)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from stream_protocol import Segment, Transcript, Word
+from stream_protocol import Segment, Transcript, Turn, Word
 
 PARTS = (
     "-->",
@@ -54,7 +54,11 @@ def transcripts(draw: st.DrawFn) -> Transcript:
         end = max(at, start + draw(st.sampled_from((0, 1, 900, 5000))))
         segments.append(Segment(text, start, end, 0.5, tuple(words), draw(SPEAKERS), draw(st.integers(0, 1))))
     segments.sort(key=lambda segment: segment.start_ms)
+    turns = st.builds(Turn, st.integers(0, 9), st.integers(0, 20_000), SPEAKERS.filter(bool))
     longest = max((segment.end_ms for segment in segments), default=0)
     return Transcript(
-        tuple(segments), draw(st.sampled_from(("en", "auto"))), longest + draw(st.sampled_from((0, 1000)))
+        tuple(segments),
+        draw(st.sampled_from(("en", "auto"))),
+        longest + draw(st.sampled_from((0, 1000))),
+        tuple(draw(st.lists(turns, max_size=3))),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_protocol import Segment, Transcript, Word
+from stream_protocol import Segment, Transcript, Turn, Word
 from stream_server.formats import FORMATS, MEDIA_TYPES, render
 from stream_server.formats.cue import MAX_CUE_MS, MAX_LINE_CHARS, cues
 from tests.formats.reading import read_page, read_textgrid
@@ -49,6 +50,20 @@ def test_json_has_seconds_and_words() -> None:
     (segment,) = document["segments"]
     assert (segment["start"], segment["end"], segment["channel"], segment["speaker"]) == (1.25, 2.15, 0, None)
     assert segment["words"][1] == {"word": "of", "start": 1.55, "end": 1.85, "confidence": 0.9}
+
+
+def test_json_has_the_speakers_of_words_and_their_turns_where_they_are_known() -> None:
+    said = spoken("Best of times.", speaker="Ann: <A>")
+    said = replace(said, words=tuple(replace(word, speaker="Ann: <A>") for word in said.words))
+    turns = (Turn(0, 900, "Ann: <A>"), Turn(250, 500, "SPEAKER_01"))
+    document = json.loads(render(replace(transcript_of(said), turns=turns), "json"))
+    assert document["segments"][0]["speaker"] == "Ann: <A>"
+    assert [word["speaker"] for word in document["segments"][0]["words"]] == ["Ann: <A>"] * 3
+    assert document["turns"] == [
+        {"start": 0.0, "end": 0.9, "speaker": "Ann: <A>"},
+        {"start": 0.25, "end": 0.5, "speaker": "SPEAKER_01"},
+    ]
+    assert "turns" not in json.loads(render(transcript_of(spoken("Best of times.")), "json"))
 
 
 def test_subtitles_are_cut_at_word_times_and_keep_every_word() -> None:

@@ -86,6 +86,13 @@ def test_marks_before_a_word_stand_at_its_start_and_those_behind_at_its_end() ->
 def test_silence() -> None:
     result = lightning_result(Transcript((), "en", 1500), timestamps=True, split_punctuation=True, request_id="")
     assert (result["text"], result["confidence"], result["words"], result["duration"]) == ("", 0.0, [], 1.5)
+    assert "speakers" not in result
+
+
+def test_silence_in_which_speakers_were_to_be_told_apart() -> None:
+    silence = Transcript((), "en", 1500)
+    result = lightning_result(silence, timestamps=False, split_punctuation=False, request_id="", diarized=True)
+    assert result["speakers"] == []
 
 
 def test_confidence_without_words_is_that_of_the_segments_by_their_length() -> None:

@@ -97,3 +97,16 @@ def test_maxqda(transcript: Transcript) -> None:
 def test_txt_and_json(transcript: Transcript) -> None:
     assert ["".join(line.split()) for line in render(silent(transcript), "txt").splitlines()] == said(transcript)
     assert json.loads(render(transcript, "json"))["text"] == transcript.text
+
+
+@given(transcripts())
+def test_rttm(transcript: Transcript) -> None:
+    lines = render(transcript, "rttm").splitlines(keepends=True)
+    turns = [turn for turn in transcript.turns if turn.start_ms < turn.end_ms]
+    assert len(lines) == len(turns)
+    for line, turn in zip(lines, sorted(turns), strict=True):
+        fields = re.fullmatch(r"SPEAKER recording 1 (\d+\.\d{3}) (\d+\.\d{3}) <NA> <NA> (\S+) <NA> <NA>\n", line)
+        assert fields is not None
+        assert round(1000 * float(fields[1])) == turn.start_ms
+        assert round(1000 * (float(fields[1]) + float(fields[2]))) == turn.end_ms
+        assert fields[3].replace("_", "") == "".join(one_line(turn.speaker).split()).replace("_", "")

@@ -22,7 +22,9 @@ from stream_server.jobs.service import Transcriptions
 from stream_server.jobs.table import objects
 from stream_server.quota import Quota
 from stream_server.settings import Settings
+from stream_server.speakers.service import Speakers
 from tests.support.fake import FakeRecognizer
+from tests.support.speakers import FakeSpeakers
 
 OPTIONS = TranscriptionOptions()
 
@@ -70,14 +72,17 @@ class Office:
 
 
 @asynccontextmanager
-async def office(settings: Settings, recognizer: FakeRecognizer | None = None) -> AsyncIterator[Office]:
+async def office(
+    settings: Settings, recognizer: FakeRecognizer | None = None, speakers: Speakers | None = None
+) -> AsyncIterator[Office]:
     database = open_database(settings)
     recognizer = recognizer or FakeRecognizer()
     engine = Engine(recognizer, EngineSettings(max_streams=16))
     engine.start()
     quota = Quota(database, retry_after=1.0)
     try:
-        async with open_job_system(settings, database, engine, quota, load_vad("webrtc", VadSettings())) as opened:
+        vad, speakers = load_vad("webrtc", VadSettings()), speakers or FakeSpeakers()
+        async with open_job_system(settings, database, engine, quota, vad, speakers) as opened:
             yield Office(opened, database, settings.data_dir / "objects", recognizer)
     finally:
         engine.stop()

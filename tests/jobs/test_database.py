@@ -20,11 +20,13 @@ from stream_server.jobs.database import (
 from stream_server.jobs.job import Urgency
 from stream_server.jobs.queue import WorkQueue
 from stream_server.jobs.store import JobStore
-from stream_server.jobs.table import SCHEMA_VERSION, schema
+from stream_server.jobs.table import SCHEMA_VERSION, jobs, schema, speaker_samples, speakers
 from stream_server.jobs.worker import places
 from stream_server.settings import Settings
+from stream_server.speakers.registry import SpeakerRegistry
 from tests.jobs.conftest import Desk
 from tests.support.postgres import Postgres
+from tests.support.tone import ToneEmbedder, voice
 
 
 def test_batches_of_version_1_are_told_how_many_files_they_have(settings: Settings, desk: Desk) -> None:
@@ -33,6 +35,7 @@ def test_batches_of_version_1_are_told_how_many_files_they_have(settings: Settin
     desk.store.add([batch, *(desk.job(parent=batch.id) for _ in range(3))], Urgency.BATCH)
     with writing(desk.database) as connection:
         connection.execute(sa.text("ALTER TABLE jobs DROP COLUMN files"))
+        _without_speakers(connection)
         connection.execute(schema.update().values(version=1))
     desk.database.dispose()
     for _ in range(2):  # the second time there is nothing to do
@@ -45,6 +48,38 @@ def test_batches_of_version_1_are_told_how_many_files_they_have(settings: Settin
             assert connection.scalar(sa.select(schema.c.version)) == SCHEMA_VERSION
         queue.close()
         opened.dispose()
+
+
+def test_version_2_knows_speakers_from_then_on(settings: Settings, desk: Desk) -> None:
+    job = desk.job()
+    desk.store.add([job], Urgency.QUEUED)
+    with writing(desk.database) as connection:
+        _without_speakers(connection)
+        connection.execute(schema.update().values(version=2))
+    desk.database.dispose()
+    for samples in (1, 2):  # the second time there is nothing to do, and nothing is lost
+        opened = open_database(settings)
+        registry, embedder = SpeakerRegistry(opened), ToneEmbedder()
+        known = registry.add("k", "", "Priya", embedder.embed(voice(400, 2)), embedder, seconds=2.0)
+        assert known.samples == {"tone": samples}
+        with opened.connect() as connection:
+            assert connection.scalar(sa.select(schema.c.version)) == SCHEMA_VERSION
+            assert connection.scalar(sa.select(jobs.c.id)) == job.id
+        opened.dispose()
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
+def test_tables_of_an_unknown_version_are_left_alone(settings: Settings, desk: Desk, version: int) -> None:
+    with writing(desk.database) as connection:
+        connection.execute(schema.update().values(version=version))
+    with pytest.raises(DatabaseError, match=f"has version {version} of our tables, and this program needs"):
+        open_database(settings)
+
+
+def _without_speakers(connection: sa.Connection) -> None:
+    """As it was before version 3."""
+    for table in (speaker_samples, speakers):
+        table.drop(connection)
 
 
 def test_every_place_of_a_worker_may_have_a_connection(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from stream_protocol.transcript import Segment
 from stream_server.audio.file import FileInfo, probe
 from stream_server.auth import ANYONE, Limits
 from stream_server.engine.recognizer import DeviceLostError
+from stream_server.jobs import recognition
 from stream_server.jobs import run as run_module
 from stream_server.jobs import worker as worker_module
 from stream_server.jobs.database import writing
@@ -134,7 +135,7 @@ async def test_audio_that_is_deleted_while_it_is_read_alarms_nobody(
         assert ended.wait(60)
         return probe(file)
 
-    monkeypatch.setattr(run_module, "probe", held_probe)
+    monkeypatch.setattr(recognition, "probe", held_probe)
     caplog.set_level(logging.INFO)
     async with office(settings) as desk:
         source = await desk.upload()
@@ -331,9 +332,7 @@ async def test_the_caller_is_told_when_the_job_ends(settings: Settings) -> None:
         (TranscriptionOptions(model="another"), Reason.INVALID_PARAMETER),
         (TranscriptionOptions(language="tlh"), Reason.INVALID_PARAMETER),
         (TranscriptionOptions(beam_size=5), Reason.FEATURE_UNAVAILABLE),
-        (TranscriptionOptions(diarize=True), Reason.FEATURE_UNAVAILABLE),
-        (TranscriptionOptions(num_speakers=2), Reason.FEATURE_UNAVAILABLE),
-        (TranscriptionOptions(identify_speakers=True), Reason.FEATURE_UNAVAILABLE),
+        (TranscriptionOptions(num_speakers=2), Reason.INVALID_PARAMETER),
         (TranscriptionOptions(translate_to=("de",)), Reason.FEATURE_UNAVAILABLE),
     ],
 )

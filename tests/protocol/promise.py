@@ -1,7 +1,8 @@
 """The promises of the protocol that one session's events can be held to, checked as they come.
 
-Promise 1 (order), 2 (stable prefix) and 5 (no gap in ``seq``, over all connections of the session). It knows events as
-JSON objects. Promises 3, 4 and 6 compare more than one stream of events; vectors and tests do that.
+Promise 1 (order), 2 (stable prefix), 5 (no gap in ``seq``, over all connections of the session) and 7 (what is said of
+speakers). It knows events as JSON objects. Promises 3, 4 and 6 compare more than one stream of events; vectors and
+tests do that.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class PromiseWatch:
     started: int = 0
     ended: bool = False
     finals: list[dict[str, Any]] = field(default_factory=list)
+    speakers: dict[int, tuple[str | None, list[str | None]]] = field(default_factory=dict)
+    """Of each final with text: who speaks, and who says each word, as revised."""
     _ready: bool = False
     _open: dict[int, _Segment] = field(default_factory=dict)
 
@@ -58,6 +61,8 @@ class PromiseWatch:
                 segment.speech_ended = True
             case "final_segment":
                 self._receive_final(event)
+            case "speakers_revised":
+                self._receive_revision(event)
             case "end_of_transcript":
                 assert not self._open, f"segments {sorted(self._open)} have no final"
                 assert event["text"] == self.transcript, "the transcript is that of the finals"
@@ -88,6 +93,24 @@ class PromiseWatch:
         assert event["text"] or event["confidence"] == 0
         del self._open[event["segment_id"]]
         self.finals.append(event)
+        words = [word.get("speaker") for word in event.get("words", ())]
+        assert event["text"] or ("speaker" not in event and not any(words)), "who says nothing is nobody"
+        assert all(words) if event.get("speaker") else not any(words), "each word has a speaker, or none"
+        if event["text"]:
+            self.speakers[event["segment_id"]] = event.get("speaker"), words
+
+    def _receive_revision(self, event: dict[str, Any]) -> None:
+        numbers = [segment["segment_id"] for segment in event["segments"]]
+        assert numbers, "a revision changes something"
+        assert numbers == sorted(set(numbers))
+        for segment in event["segments"]:
+            assert segment["segment_id"] in self.speakers, "only what was told can be revised"
+            before = self.speakers[segment["segment_id"]]
+            after = segment["speaker"], segment.get("words", [])
+            assert before[0] is not None, "a speaker was told"
+            assert len(before[1]) == len(after[1]), "one speaker for each word of the final"
+            assert before != after, "a revision changes something"
+            self.speakers[segment["segment_id"]] = after
 
     def _segment(self, event: dict[str, Any]) -> _Segment:
         segment = self._open.get(event["segment_id"])

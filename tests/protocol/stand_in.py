@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from itertools import zip_longest
 from typing import Any
 
 from stream_protocol.events import EVENT_TYPES
@@ -42,6 +43,17 @@ def _value(pattern: Any, example: Any, saved: Mapping[str, Any]) -> Any:
             return 0 if example is None else example
         case {"$text": _}:
             return example or "text"
+        case {"$each": dict(each)} if isinstance(example, list):
+            for item in example:
+                _overlay(item, each, saved)
+            return example
         case {"$any": _} | {"$save": _} | {"$each": _}:
             return example
+        case list():
+            examples = example if isinstance(example, list) else []
+            return [_value(item, held, saved) for item, held in zip_longest(pattern, examples[: len(pattern)])]
+        case dict():
+            filled = deepcopy(example) if isinstance(example, dict) else {}
+            _overlay(filled, pattern, saved)
+            return filled
     return pattern

@@ -23,7 +23,18 @@ from stream_protocol import (
     encode_message,
     stable_text,
 )
-from stream_protocol.events import EVENT_TYPES, Error, FinalSegment, Flushed, Partial, Ready, Warning, WarningCode
+from stream_protocol.events import (
+    EVENT_TYPES,
+    Error,
+    FinalSegment,
+    Flushed,
+    Partial,
+    Ready,
+    RevisedSegment,
+    SpeakersRevised,
+    Warning,
+    WarningCode,
+)
 from stream_protocol.messages import MESSAGE_TYPES, Configure, End, Flush, Frame, Keepalive
 from stream_protocol.schema.example import EVENT_EXAMPLES, MESSAGE_EXAMPLES
 
@@ -183,7 +194,8 @@ def test_whatever_audio_in_json_holds_is_bytes_or_a_client_error(audio: str) -> 
 
 said = st.text(max_size=50)  # without lone surrogates: they are no text
 times = st.integers(0, 2**53)
-words = st.lists(st.builds(Word, said, times, times, st.floats(0, 1)), max_size=4).map(tuple)
+words = st.lists(st.builds(Word, said, times, times, st.floats(0, 1), st.none() | said), max_size=4).map(tuple)
+revised = st.builds(RevisedSegment, times, said, st.none() | st.lists(said, max_size=4).map(tuple))
 config = st.dictionaries(said, st.booleans() | times | said | st.lists(said, max_size=3), max_size=4)
 seconds = st.floats(0, 1e9)
 
@@ -200,12 +212,23 @@ def events(kind: type[Event]) -> st.SearchStrategy[Event]:
         "dict[str, Any]": config,
         "tuple[str, ...]": st.lists(said, max_size=4).map(tuple),
         "tuple[Word, ...] | None": st.none() | words,
+        "tuple[RevisedSegment, ...]": st.lists(revised, max_size=4).map(tuple),
         "Literal[False]": st.just(False),
         "Literal[True]": st.just(True),
         "ErrorCode": st.sampled_from(ErrorCode),
         "WarningCode": st.sampled_from(WarningCode),
     }
     return st.builds(kind, **{item.name: by_type[str(item.type)] for item in fields(kind)})
+
+
+def values(data: Any) -> list[Any]:
+    """Everything in it that is no list and no object."""
+    match data:
+        case dict():
+            return [value for held in data.values() for value in values(held)]
+        case list():
+            return [value for held in data for value in values(held)]
+    return [data]
 
 
 @settings(deadline=None)
@@ -215,7 +238,7 @@ def test_events_come_back_as_they_went(event: Event) -> None:
     assert decode_event(encoded) == event
     data = json.loads(encoded)
     assert data["type"] == event.type
-    assert None not in data.values()
+    assert None not in values(data), "what has no value is left out, at any depth"
 
 
 @pytest.mark.parametrize("name", EVENT_EXAMPLES)
@@ -232,6 +255,9 @@ def test_codes_and_lists_come_back_with_their_types(name: str) -> None:
             case FinalSegment():
                 assert event.words is not None
                 assert all(isinstance(word, Word) for word in event.words)
+            case SpeakersRevised():
+                assert all(isinstance(segment, RevisedSegment) for segment in event.segments)
+                assert all(isinstance(segment.words, tuple) for segment in event.segments)
         assert type(event).__name__ == name
 
 

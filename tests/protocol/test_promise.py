@@ -35,6 +35,17 @@ def final(segment: int, text: str, channel: int = 0, offset: int = 0) -> dict[st
     }
 
 
+def said_by(segment: int, *speakers: str) -> dict[str, Any]:
+    """A final of one channel whose first speaker says most."""
+    words = [{"word": "a", "speaker": speaker} for speaker in speakers]
+    return {**final(segment, " ".join("a" for _ in words)), "speaker": speakers[0], "words": words}
+
+
+def revised(*segments: tuple[int, str, list[str]]) -> dict[str, Any]:
+    made = [{"segment_id": number, "speaker": speaker, "words": words} for number, speaker, words in segments]
+    return {"type": "speakers_revised", "segments": made}
+
+
 def end(text: str) -> dict[str, Any]:
     return {"type": "end_of_transcript", "text": text}
 
@@ -85,6 +96,15 @@ def test_a_final_may_be_empty() -> None:
     watch(READY, start(0), partial(0, "b", 0), stop(0), final(0, ""), end(""), done(1))
 
 
+def test_speakers_may_be_revised() -> None:
+    session = watch(
+        *(READY, start(0), stop(0), said_by(0, "A", "B"), start(1), stop(1), said_by(1, "A")),
+        revised((0, "A", ["A", "A"])),
+        revised((0, "B", ["B", "A"]), (1, "B", ["B"])),
+    )
+    assert session.speakers == {0: ("B", ["B", "A"]), 1: ("B", ["B"])}
+
+
 def test_a_session_goes_on_after_a_break() -> None:
     session = watch(READY, start(0))
     session.connect()
@@ -92,6 +112,7 @@ def test_a_session_goes_on_after_a_break() -> None:
     session.receive({**stop(0), "seq": 2})
 
 
+TOLD = [READY, start(0), stop(0), said_by(0, "A", "B")]
 BROKEN = {
     "no ready": [start(0)],
     "ready twice": [READY, READY],
@@ -112,6 +133,14 @@ BROKEN = {
     "another channel": [READY, start(0), stop(0, channel=1)],
     "wrong transcript": [READY, start(0), stop(0), final(0, "a"), end("b")],
     "wrong number": [READY, end(""), done(1)],
+    "a word without speaker": [READY, start(0), stop(0), said_by(0, "A", "")],
+    "somebody says nothing": [READY, start(0), stop(0), {**final(0, ""), "speaker": "A"}],
+    "revised before it is told": [*TOLD, start(1), stop(1), revised((1, "A", []))],
+    "revised, and the same": [*TOLD, revised((0, "A", ["A", "B"]))],
+    "revised in another number of words": [*TOLD, revised((0, "A", ["A"]))],
+    "revised twice at once": [*TOLD, revised((0, "A", ["A", "A"]), (0, "A", ["A", "B"]))],
+    "revised without a segment": [*TOLD, revised()],
+    "revised where no speakers are told": [READY, start(0), stop(0), final(0, "a"), revised((0, "A", []))],
     "sure of nothing": [READY, start(0), stop(0), {**final(0, ""), "confidence": 0.5}],
 }
 

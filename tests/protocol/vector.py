@@ -24,6 +24,12 @@ class FakeRecognizer(_Strict):
     fails: bool = False
 
 
+class FakeSpeakers(_Strict):
+    """How the diarizer behind the replayed server behaves."""
+
+    revises: bool = False
+
+
 class Settings(_Strict):
     """Settings of the replayed server that differ from the usual; None leaves one as it is. Times are in seconds."""
 
@@ -34,7 +40,9 @@ class Settings(_Strict):
     max_sessions: int | None = None
     max_sessions_per_key: int | None = None
     max_message_bytes: int | None = None
+    diarizer: str | None = None
     fake_recognizer: FakeRecognizer = FakeRecognizer()
+    fake_speakers: FakeSpeakers = FakeSpeakers()
 
 
 class Head(_Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from stream_server.engine.stream import EngineStream
 from stream_server.engine.work import Outcome
 from stream_server.negotiation import negotiate
 from stream_server.session import Session, State
+from stream_server.speakers.live import Spoken
+from stream_server.speakers.turn import Turn, label_of
 from tests.protocol.promise import PromiseWatch
 from tests.support.fake import FakeRecognizer
 
@@ -44,11 +46,30 @@ class LoudnessVad:
         return [(each > LOUD / 2).astype(np.float32) for each in loudness]
 
 
+def another_speaker(segment_id: int) -> Spoken:
+    """Somebody who has not spoken before, for all of the session."""
+    return Spoken((Turn(0, 10**9, label_of(segment_id)),))
+
+
+class Doubtful:
+    """Tells of two speakers in turn, and each time that all earlier segments, unknown ones too, were the other's."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = [-1]
+
+    def __call__(self, segment_id: int) -> Spoken:
+        turns = (Turn(0, 10**9, label_of(len(self.told) % 2)),)
+        revised = dict.fromkeys(self.told, turns)
+        self.told.append(segment_id)
+        return Spoken(turns, revised)
+
+
 class Driven:
     """One session. What it says is kept in ``events``, as JSON objects, and held to the promises as it comes.
 
-    With ``eager`` off, the engine's results and the answers of a detector that is not inline wait until the test asks
-    for them with `step`, `deliver` and `detect`, or for everything with `work`.
+    With ``eager`` off, the engine's results, the answers of a detector that is not inline and who speaks wait until the
+    test asks for them with `step`, `deliver`, `detect` and `tell`, or for everything with `work`. Who speaks in a
+    segment is what ``spoken`` makes of it: by default, another speaker in each.
     """
 
     def __init__(
@@ -65,6 +86,8 @@ class Driven:
         self.session = Session("driven", config, self.vad, SegmenterSettings(), model=recognizer.info, now=self.now)
         self.outcomes: dict[int, deque[Outcome]] = {}
         self.detections: deque[tuple[int, Detection]] = deque()
+        self.untold: deque[int] = deque()
+        self.spoken: Callable[[int], Spoken] = another_speaker
         self._streams: dict[int, EngineStream] = {}
         for channel in range(config.audio.channels):
             self._stream(channel)
@@ -130,15 +153,28 @@ class Driven:
         self._pump()
         return True
 
+    def tell(self) -> bool:
+        """Who speaks in the oldest segment that waits for it; returns whether there was one."""
+        if not self.untold:
+            return False
+        segment_id = self.untold.popleft()
+        spoken = self.spoken(segment_id)
+        self.session.receive_speakers(segment_id, spoken.turns, spoken.revised, self.now)
+        self._pump()
+        return True
+
     def work(self) -> None:
-        """Until there is nothing to do for engine and detector."""
-        while self.detect() or self.step() or any(self.deliver(channel) for channel in self.outcomes):
+        """Until there is nothing to do for engine, detector and diarizer."""
+        while self.detect() or self.tell() or self.step() or any(self.deliver(channel) for channel in self.outcomes):
             pass
 
     def _pump(self) -> None:
         for channel, command in self.session.commands_to_submit():
             self._stream(channel).submit([command])
         self.detections.extend(self.session.detections_to_run())
+        found = self.session.speakers_to_find()
+        assert self.session.needs_voices or not found, "nobody wants to know"
+        self.untold.extend(segment_id for segment_id, has_text in found if has_text)
         for event in self.session.events_to_send():
             self._tell(event)
         if self.session.state is State.CLOSED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from stream_server.engine.recognizer import Recognizer
 from stream_server.server import Server, create_server
 from stream_server.settings import Settings
 from stream_server.transport.service import Service
+from stream_server.transport.voice import Voices
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,17 @@ class Running:
 
 
 @asynccontextmanager
-async def running_server(recognizer: Recognizer | None = None, **overrides: Any) -> AsyncIterator[Running]:
+async def running_server(
+    recognizer: Recognizer | None = None, voices: Callable[[], Voices] | None = None, **overrides: Any
+) -> AsyncIterator[Running]:
     """Serve until the block ends; settings come from ``overrides`` alone, not from the environment.
 
-    Without jobs, unless ``job_worker`` and ``data_dir`` are given.
+    Without jobs, unless ``job_worker`` and ``data_dir`` are given. ``voices``: as in `create_app`.
     """
     settings = Settings.load(
         {}, **{"port": 0, "data_dir": Path("does-not-exist"), "job_worker": "off", "admission": "fixed", **overrides}
     )
-    server = create_server(settings, recognizer)
+    server = create_server(settings, recognizer, voices)
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:

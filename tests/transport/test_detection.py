@@ -17,14 +17,17 @@ from stream_server.audio.vad import VadState
 from stream_server.channel import Detection
 from stream_server.engine.engine import Engine, EngineSettings
 from stream_server.limits import SessionLimit
+from stream_server.metrics.diarization import DiarizationMetrics
 from stream_server.metrics.live import LiveMetrics
 from stream_server.negotiation import negotiate
 from stream_server.transport import live as live_module
 from stream_server.transport.detection import Detector
+from stream_server.transport.diarization import LiveDiarizer
 from stream_server.transport.live import Outbox
 from stream_server.transport.registry import Registry
 from tests.support.driven import LOUD, LoudnessVad
 from tests.support.fake import FakeRecognizer
+from tests.support.voices import FakeVoices
 
 Frames = NDArray[np.float32]
 
@@ -91,8 +94,9 @@ async def test_a_session_whose_detector_fails_is_told_and_one_that_is_flooded_is
     detector = Detector(vad, loop)
     limit = SessionLimit(9, most_per_key=0, retry_after=1)
     metrics = LiveMetrics(CollectorRegistry())
+    diarizer = LiveDiarizer(FakeVoices, loop, DiarizationMetrics(CollectorRegistry()))
     registry = Registry(
-        engine, {vad.name: detector}, SegmenterSettings(), limit, resume_window=9, loop=loop, metrics=metrics
+        engine, {vad.name: detector}, SegmenterSettings(), limit, diarizer, resume_window=9, loop=loop, metrics=metrics
     )
     live = registry.create(negotiate(Init(dtype="int16"), engine.info, (vad.name,)), None)
     outbox = Outbox(100)
@@ -116,4 +120,5 @@ async def test_a_session_whose_detector_fails_is_told_and_one_that_is_flooded_is
     assert engine.streams == 0
     registry.close()
     detector.close()
+    diarizer.close()
     engine.stop()

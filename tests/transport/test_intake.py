@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import requests
@@ -24,6 +24,7 @@ from stream_server.jobs.error import STATUS, JobError
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.table import objects
 from stream_server.settings import Settings
+from stream_server.transport.field import Long
 from stream_server.transport.intake import form_body, take_in
 from tests.support.audio import muxed, sound
 
@@ -52,6 +53,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
+
+
+class Letter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    note: str = ""
+    pages: Annotated[tuple[str, ...], Long(each=100_000, most=2)] = ()
 
 
 class Bench(SimpleNamespace):
@@ -122,6 +130,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     @app.post("/strict")
     async def strict(request: Request) -> object:
         return await answer(request, Strict)
+
+    @app.post("/letter")
+    async def letter(request: Request) -> object:
+        return await answer(request, Letter)
 
     @app.post("/claimed")
     async def claimed(request: Request) -> object:
@@ -261,6 +273,36 @@ def test_wrong_bodies(kind: str, body: bytes, message: str, bench: Bench) -> Non
     answer = requests.post(f"{bench.url}/one", data=body, headers={"Content-Type": kind}, timeout=30)
     assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_PARAMETER"), answer.text
     assert message in answer.json()["message"]
+
+
+def test_a_parameter_that_may_be_long(bench: Bench) -> None:
+    """So long that it could not come as any other, in a form and as JSON."""
+    letter: dict[str, Any] = {"note": "n" * 60_000, "pages": ["p" * 100_000] * 2}
+    parts = [("note", (None, letter["note"])), *(("pages[]", (None, page)) for page in letter["pages"])]
+    for sent in ({"files": parts}, {"json": letter}):
+        answer = requests.post(f"{bench.url}/letter", timeout=30, **sent)
+        assert answer.json()["values"] == letter
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([("pages", "p" * 100_001)], "pages has more than 100000 bytes"),
+        ([("note", "n" * 65_537)], "note has more than 65536 bytes"),
+        ([("pages", "p" * 100_000)] * 13, "1248576 bytes"),
+    ],
+)
+def test_a_parameter_that_is_longer_still(parts: list[tuple[str, str]], message: str, bench: Bench) -> None:
+    answer = requests.post(f"{bench.url}/letter", files=[(name, (None, value)) for name, value in parts], timeout=30)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_PARAMETER")
+    assert message in answer.json()["message"]
+
+
+def test_a_body_of_parameters_that_is_longer_still(bench: Bench) -> None:
+    answer = requests.post(f"{bench.url}/letter", json={"pages": ["p" * 1_300_000]}, timeout=30)
+    assert (answer.status_code, answer.json()["message"]) == (
+        400, "parameters take at most 1248576 bytes; send the recording as a file"
+    )  # fmt: skip
 
 
 def test_the_same_in_the_query_and_in_the_body(bench: Bench) -> None:

@@ -21,7 +21,7 @@ LISTEN = "/v1/listen"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("lightning")
-    settings = {"job_worker": "inline", "api_keys": (KEY,), "allowed_hosts": ("127.0.0.0/8",)}
+    settings = {"job_worker": "inline", "api_keys": (KEY,), "allowed_hosts": ("127.0.0.0/8",), "diarizer": "off"}
     with hosted_server(FakeRecognizer(), data_dir=folder, **settings) as running:
         yield running
 
@@ -82,6 +82,8 @@ def test_a_callback_has_words_when_they_were_asked_for(client: httpx2.Client, we
         ({"url": "http://192.168.0.1/a.wav"}, 400, "URL_REFUSED"),
         ({"url": "https://example.com/a.wav", "language": "klingon"}, 400, "INVALID_PARAMETER"),
         ({"url": "https://example.com/a.wav", "num_speakers": 2}, 400, "INVALID_PARAMETER"),
+        ({"url": "https://example.com/a.wav", "num_speakers": 0, "diarize": True}, 400, "INVALID_PARAMETER"),
+        ({"url": "https://example.com/a.wav", "num_speakers": 101, "diarize": True}, 400, "INVALID_PARAMETER"),
         ({"url": "https://example.com/a.wav", "diarize": True}, 422, "FEATURE_UNAVAILABLE"),
         ({"url": "https://example.com/a.wav", "punctuate": "maybe"}, 400, "INVALID_PARAMETER"),
         ({"url": "https://example.com/a.wav", "callback_url": "http://10.0.0.1/"}, 400, "URL_REFUSED"),

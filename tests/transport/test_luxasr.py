@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import orjson
 import pytest
 import srt
 
+from stream_server.transport.luxasr import Asr, Translation
 from tests.support.clip import DAMAGED, PICTURE, clip
 from tests.support.fake import FakeRecognizer
 from tests.support.hosting import hosted_server
@@ -28,7 +30,9 @@ def recognizer() -> FakeRecognizer:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, recognizer: FakeRecognizer) -> Iterator[Running]:
-    with hosted_server(recognizer, data_dir=tmp_path_factory.mktemp("luxasr"), job_worker="inline") as running:
+    """It does not tell speakers apart."""
+    folder = tmp_path_factory.mktemp("luxasr")
+    with hosted_server(recognizer, data_dir=folder, job_worker="inline", diarizer="off") as running:
         yield running
 
 
@@ -91,6 +95,27 @@ def test_length_of_lines(client: httpx2.Client) -> None:
     finished(client, f"/v3/asr/jobs/{job}")
     cues = list(srt.parse(client.get(f"/v3/asr/jobs/{job}/result").text))
     assert {len(line) <= 20 for cue in cues for line in cue.content.splitlines()} == {True}
+
+
+@pytest.mark.parametrize("query", [Asr, partial(Translation, target_langs="en")], ids=["asr", "translate"])
+@pytest.mark.parametrize(
+    ("values", "where_it_can", "where_it_cannot"),
+    [
+        ({}, True, False),
+        ({"outfmt": "json"}, True, False),
+        ({"outfmt": "srt"}, False, False),
+        ({"outfmt": "srt", "diarization": "Enabled"}, True, True),
+        ({"diarization": "Enabled"}, True, True),
+        ({"diarization": "Disabled"}, False, False),
+    ],
+)
+def test_whether_speakers_are_told_apart(
+    query: Callable[..., Asr], values: dict[str, Any], where_it_can: bool, where_it_cannot: bool
+) -> None:
+    """Who has not asked for it gets it where the server can; who has is told by the server that it cannot."""
+    asked = query(**values)
+    assert asked.options(can_diarize=True).diarize is where_it_can
+    assert asked.options(can_diarize=False).diarize is where_it_cannot
 
 
 def test_a_result_that_is_not_there_yet(client: httpx2.Client, recognizer: FakeRecognizer) -> None:

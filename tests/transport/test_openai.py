@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,11 +22,11 @@ openai = pytest.importorskip("openai", reason="pip install openai")
 KEY = "sk-right"
 
 
-def wav(name: str, seconds: float | None = None) -> bytes:
-    """A recording as a file; its first ``seconds``."""
+def wav(name: str, end: float | None = None, start: float = 0) -> bytes:
+    """A recording as a file; so many seconds of it."""
     buffer = io.BytesIO()
-    samples = recording(name)
-    soundfile.write(buffer, samples[: round(16_000 * seconds)] if seconds else samples, 16_000, format="WAV")
+    samples = recording(name)[round(16_000 * start) : None if end is None else round(16_000 * end)]
+    soundfile.write(buffer, samples, 16_000, format="WAV")
     return buffer.getvalue()
 
 
@@ -144,6 +146,62 @@ def test_events_with_times(client: Any) -> None:
     assert done["duration"] == pytest.approx(20, abs=0.01)
 
 
+TALK = ("talk.wav", wav("endgame_nagg_nell.wav"), "audio/wav")
+
+
+def test_speakers_are_told_apart(client: Any) -> None:
+    heard = client.audio.transcriptions.create(
+        model="gpt-4o-transcribe-diarize", file=TALK, response_format="diarized_json", chunking_strategy="auto"
+    )
+    assert type(heard).__name__ == "TranscriptionDiarized"
+    assert not heard.model_extra
+    assert {segment.speaker for segment in heard.segments} == {"A", "B"}
+    assert heard.segments[0].speaker == "A"
+    assert " ".join(segment.text for segment in heard.segments) == heard.text
+    edges = [edge for segment in heard.segments for edge in (segment.start, segment.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= heard.duration == heard.usage.seconds
+
+
+def test_events_with_speakers(client: Any) -> None:
+    whole = client.audio.transcriptions.create(
+        model="whisper-1", file=TALK, response_format="diarized_json", extra_body={"num_speakers": 2}
+    )
+    with client.audio.transcriptions.create(
+        model="gpt-4o-transcribe-diarize", file=TALK, response_format="diarized_json", stream=True
+    ) as stream:
+        events = list(stream)
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert not any(event.model_extra for event in segments)
+    assert [(event.speaker, event.text) for event in segments] == [
+        (segment.speaker, segment.text) for segment in whole.segments
+    ]
+    deltas = "".join(event.delta for event in events if event.type == "transcript.text.delta")
+    assert (events[-1].type, events[-1].text) == ("transcript.text.done", deltas)
+    assert deltas == whole.text
+
+
+def test_speakers_who_are_known_by_a_sample(client: Any) -> None:
+    create = partial(
+        client.audio.transcriptions.create,
+        model="gpt-4o-transcribe-diarize",
+        file=TALK,
+        response_format="diarized_json",
+    )
+    labelled = create()
+    longest = max(labelled.segments, key=lambda segment: segment.end - segment.start)
+    sample = base64.b64encode(wav("endgame_nagg_nell.wav", longest.end, longest.start)).decode()
+    named = create(known_speaker_names=["Nagg"], known_speaker_references=[f"data:audio/wav;base64,{sample}"])
+    other = {"A": "SPEAKER_01", "B": "SPEAKER_00"}[longest.speaker]
+    assert {segment.speaker for segment in named.segments} == {"Nagg", other}
+    assert [segment.speaker == "Nagg" for segment in named.segments] == [
+        segment.speaker == longest.speaker for segment in labelled.segments
+    ]
+    with pytest.raises(openai.BadRequestError) as wrong:
+        create(known_speaker_names=["Nagg", "Nell"], known_speaker_references=[f"data:audio/wav;base64,{sample}"])
+    assert wrong.value.param == "known_speaker_references"
+
+
 async def test_the_asynchronous_client(server: Running) -> None:
     async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{server.http_url}/v1", max_retries=0) as client:
         heard = await client.audio.transcriptions.create(model="whisper-1", file=BECKETT)
@@ -176,7 +234,6 @@ def test_errors_are_the_client_s_exceptions(client: Any, server: Running) -> Non
         ("enable_sentiment_analysis", "true"),
         ("enable_intent_detection", "true"),
         ("enable_keyterm_normalization", "true"),
-        ("enable_diarization", "true"),
     ):
         with pytest.raises(openai.APIStatusError) as wrong:
             create(model="whisper-1", file=BECKETT, extra_body={name: value})

@@ -94,7 +94,17 @@ def test_what_asks_for_nothing_passes() -> None:
         ([("output_script", "Latn")], {}),
         ([("enable_diarization", "true")], {"diarize": True}),
         ([("enable_speaker_identification", "true"), ("project", "desk")],
-         {"identify_speakers": True, "project": "desk"}),
+         {"diarize": True, "identify_speakers": True, "project": "desk"}),
+        ([("enable_diarization", "true"), ("num_speakers", "2")], {"diarize": True, "num_speakers": 2}),
+        ([("response_format", "diarized_json"), ("num_speakers", "100")],
+         {"diarize": True, "num_speakers": 100, "output": "diarized_json"}),
+        ([("known_speaker_names[]", "Vladimir"), ("known_speaker_references[]", "data:,")], {"diarize": True}),
+        ([("response_format", "diarized_json")], {"diarize": True, "output": "diarized_json"}),
+        ([("response_format", "diarized_json"), ("stream", "true")],
+         {"diarize": True, "output": "diarized_json", "keep_segments": True}),
+        ([("response_format", "srt"), ("enable_diarization", "true")], {"diarize": True, "output": "srt"}),
+        ([("enable_diarization", "true"), ("stream", "true")],
+         {"diarize": True, "output": "verbose_json", "keep_segments": True}),
         ([("enable_profanity_hashing", "true")], {"mask": ()}),
         ([("enable_profanity_hashing", "true"), ("hash_keywords", '["fail"]')], {"mask": ("fail",)}),
         ([("enable_profanity_hashing", "true"), ("hash_keywords", "Hale, iron,")], {"mask": ("Hale", "iron")}),
@@ -129,10 +139,27 @@ def test_effects(pairs: list[tuple[str, str]], expected: dict[str, Any]) -> None
     [
         ([("temperature", "0.2")], Reason.FEATURE_UNAVAILABLE, "temperature"),
         ([("include[]", "logprobs")], Reason.FEATURE_UNAVAILABLE, "include"),
-        ([("known_speaker_names[]", "Vladimir")], Reason.FEATURE_UNAVAILABLE, "known_speaker_names"),
-        ([("known_speaker_references[]", "data:,")], Reason.FEATURE_UNAVAILABLE, "known_speaker_references"),
+        ([("known_speaker_names[]", "Vladimir")], Reason.INVALID_PARAMETER, "known_speaker_references"),
+        ([("known_speaker_references[]", "data:,")], Reason.INVALID_PARAMETER, "known_speaker_names"),
+        ([("known_speaker_names[]", "Vladimir"), ("known_speaker_names[]", "Vladimir"),
+          ("known_speaker_references[]", "data:,"), ("known_speaker_references[]", "data:,")],
+         Reason.INVALID_PARAMETER, "known_speaker_names"),
+        ([("known_speaker_names[]", "speaker_01"), ("known_speaker_references[]", "data:,")],
+         Reason.INVALID_PARAMETER, "known_speaker_names"),
+        ([("known_speaker_names[]", "a\nb"), ("known_speaker_references[]", "data:,")],
+         Reason.INVALID_PARAMETER, "known_speaker_names"),
+        ([("enable_speaker_identification", "true"), ("project", "a\nb")], Reason.INVALID_PARAMETER, "project"),
+        ([*5 * [("known_speaker_references[]", "data:,")], *(("known_speaker_names[]", name) for name in "abcde")],
+         Reason.INVALID_PARAMETER, "known_speaker_names"),
+        ([("known_speaker_names[]", "Vladimir"), ("known_speaker_references[]", "data:,"),
+          ("response_format", "json")], Reason.INVALID_PARAMETER, "known_speaker_names"),
         ([("enable_emotion_diarization", "true")], Reason.FEATURE_UNAVAILABLE, "enable_emotion_diarization"),
-        ([("response_format", "diarized_json")], Reason.FEATURE_UNAVAILABLE, "response_format"),
+        ([("response_format", "json"), ("enable_diarization", "true")],
+         Reason.INVALID_PARAMETER, "enable_diarization"),
+        ([("response_format", "text"), ("enable_speaker_identification", "true")],
+         Reason.INVALID_PARAMETER, "enable_speaker_identification"),
+        ([("stream", "true"), ("response_format", "json"), ("enable_diarization", "true")],
+         Reason.INVALID_PARAMETER, "enable_diarization"),
         ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.7")],
          Reason.FEATURE_UNAVAILABLE, "chunking_strategy"),
         ([("chunking_strategy[type]", "server_vad"), ("chunking_strategy[prefix_padding_ms]", "0")],
@@ -152,6 +179,10 @@ def test_effects(pairs: list[tuple[str, str]], expected: dict[str, Any]) -> None
         ([("keyterm_keywords", '["Godot"]')], Reason.INVALID_PARAMETER, "keyterm_keywords"),
         ([("hash_keywords", '["fail"]')], Reason.INVALID_PARAMETER, "hash_keywords"),
         ([("project", "desk")], Reason.INVALID_PARAMETER, "project"),
+        ([("project", "desk"), ("enable_diarization", "true")], Reason.INVALID_PARAMETER, "project"),
+        ([("num_speakers", "2")], Reason.INVALID_PARAMETER, "num_speakers"),
+        ([("num_speakers", "0"), ("enable_diarization", "true")], Reason.INVALID_PARAMETER, "num_speakers"),
+        ([("num_speakers", "101"), ("enable_diarization", "true")], Reason.INVALID_PARAMETER, "num_speakers"),
         ([("response_format", "yaml")], Reason.INVALID_PARAMETER, "response_format"),
         ([("stream", "true"), ("response_format", "vtt")], Reason.INVALID_PARAMETER, "stream"),
         ([("stream", "true"), ("word_timestamps", "true")], Reason.INVALID_PARAMETER, "word_timestamps"),
@@ -165,7 +196,7 @@ def test_refusals(pairs: list[tuple[str, str]], reason: Reason, parameter: str) 
     assert error.message
 
 
-@pytest.mark.parametrize("output", ["json", "text", "srt", "vtt"])
+@pytest.mark.parametrize("output", ["json", "text", "srt", "vtt", "diarized_json"])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -183,6 +214,21 @@ def test_a_format_that_cannot_carry_the_answer_is_refused(output: str, name: str
     assert (error.reason, error.parameter) == (Reason.INVALID_PARAMETER, name.removesuffix("[]"))
     assert "verbose_json" in error.message
     assert options(("response_format", "verbose_json"), (name, value)).output.startswith(Output.VERBOSE)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name"),
+    [
+        ([("enable_diarization", "true")], "enable_diarization"),
+        ([("enable_speaker_identification", "true"), ("response_format", "diarized_json")],
+         "enable_speaker_identification"),
+        ([("known_speaker_names[]", "Vladimir"), ("response_format", "diarized_json")], "known_speaker_names"),
+        ([("response_format", "diarized_json")], "response_format"),
+    ],
+)  # fmt: skip
+def test_how_speakers_were_asked_for(pairs: list[tuple[str, str]], name: str) -> None:
+    """A server that cannot tell them apart names what its caller has written."""
+    assert form(*pairs).used("diarization") == name
 
 
 def test_terms_in_a_json_body() -> None:

@@ -76,9 +76,11 @@ async def test_its_key_is_checked() -> None:
 KEY = "sk-right"
 
 
-def wav(name: str) -> bytes:
+def wav(name: str, start: float = 0, end: float | None = None) -> bytes:
+    """A recording as a file; of it, so many seconds."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, recording(name), 16_000, format="WAV")
+    samples = recording(name)[round(start * 16_000) : None if end is None else round(end * 16_000)]
+    soundfile.write(buffer, samples, 16_000, format="WAV")
     return buffer.getvalue()
 
 
@@ -155,6 +157,34 @@ def test_a_recording_is_transcribed(server: Running, tmp_path: Path, monkeypatch
     assert fetched.segments[0].words is None
 
 
+def test_speakers_are_told_apart_and_called_by_name(server: Running) -> None:
+    """One of the two is registered."""
+    file = io.BytesIO(wav("endgame_nagg_nell.wav"))
+    with closing(batch(server)) as client:
+        result = client.transcribe(file, config=config(enable_diarization=True, word_timestamps=True))
+    assert set(result.speakers) == {"SPEAKER_00", "SPEAKER_01"} == {segment.speaker for segment in result.segments}
+    assert result.segments[0].speaker == "SPEAKER_00"
+    longest = max((segment for segment in result.segments), key=lambda segment: segment.end - segment.start)
+    sample = wav("endgame_nagg_nell.wav", longest.start, longest.end)
+    place = {"headers": {"Authorization": f"Bearer {KEY}"}, "trust_env": False, "timeout": 60}
+    form = {"name": "Nagg", "project": "theatre"}
+    answer = httpx2.post(
+        f"{server.http_url}/v1/speakers/register", data=form, files={"file": ("a.wav", sample)}, **place
+    )
+    assert answer.status_code == 200, answer.text
+    with closing(batch(server)) as client:
+        file.seek(0)
+        wanted = config(enable_speaker_identification=True, project="theatre")
+        named = client.transcribe(file, config=wanted)
+        file.seek(0)
+        elsewhere = client.transcribe(file, config=config(enable_speaker_identification=True))
+    assert set(named.speakers) == {"Nagg", *result.speakers} - {longest.speaker}
+    assert [segment.speaker == "Nagg" for segment in named.segments] == [
+        segment.speaker == longest.speaker for segment in result.segments
+    ]
+    assert set(elsewhere.speakers) == set(result.speakers)
+
+
 async def test_a_recording_is_transcribed_asynchronously(server: Running) -> None:
     from shunyalabs import AsyncShunyaClient
 
@@ -170,8 +200,7 @@ async def test_a_recording_is_transcribed_asynchronously(server: Running) -> Non
     [
         ({"language_code": "hi"}, "it speaks: en"),
         ({"output_script": "Devanagari"}, "text comes in the script of its language"),
-        ({"enable_diarization": True}, "tells speakers apart"),
-        ({"enable_speaker_identification": True, "project": "desk"}, "tells speakers apart"),
+        ({"enable_diarization": True, "project": "desk"}, "no effect without enable_speaker_identification"),
         ({"enable_emotion_diarization": True}, "emotions"),
         ({"enable_summarization": True}, "STREAM_SERVER_CHAT_URL"),
         ({"enable_sentiment_analysis": True}, "STREAM_SERVER_CHAT_URL"),
@@ -230,26 +259,3 @@ async def test_languages_with_their_scripts(http: httpx2.AsyncClient) -> None:
     del http.headers["Authorization"]
     refused = await http.get("/languages")
     assert (refused.status_code, set(refused.json())) == (401, {"detail", "request_id"})
-
-
-async def test_speakers_are_not_there_yet(http: httpx2.AsyncClient, server: Running) -> None:
-    file = {"file": ("priya.wav", wav("beckett.wav"))}
-    asked = [
-        await http.post("/v1/speakers/register", data={"name": "Priya", "project": "desk"}, files=file),
-        await http.get("/v1/speakers/list", params={"project": "desk"}),
-        await http.post("/v1/speakers/identify", data={"project": "desk"}, files=file),
-        await http.request("DELETE", "/v1/speakers/delete", data={"name": "Priya", "project": "desk"}),
-    ]
-    for answer in asked:
-        assert answer.status_code == 422
-        assert "tells speakers apart" in answer.json()["detail"]
-    wrong = [
-        await http.post("/v1/speakers/register", data={"project": "desk"}, files=file),
-        await http.post("/v1/speakers/register", data={"name": "Priya"}),
-        await http.post("/v1/speakers/register", data={"name": "Priya"}, files={"file": b"no sound"}),
-        await http.post("/v1/speakers/identify", data={"speaker": "Priya"}, files=file),
-        await http.request("DELETE", "/v1/speakers/delete", data={"project": "desk"}),
-    ]
-    assert [answer.status_code for answer in wrong] == [400] * 5
-    objects = server.service.settings.data_dir / "objects"
-    assert [path for path in objects.rglob("*") if path.is_file()] == []

@@ -216,14 +216,28 @@ async def test_what_is_not_configured_names_its_setting(tmp_path: Path) -> None:
         "enable_intent_detection": ("true", "STREAM_SERVER_CHAT_URL"),
         "enable_keyterm_normalization": ("true", "STREAM_SERVER_CHAT_URL"),
         "output_language": ("lb", "STREAM_SERVER_TRANSLATION_MODEL"),
-        "enable_diarization": ("true", "tells speakers apart"),
-        "enable_speaker_identification": ("true", "tells speakers apart"),
+        "enable_diarization": ("true", "diarizer=off"),
+        "enable_speaker_identification": ("true", "diarizer=off"),
+        "response_format": ("diarized_json", "diarizer=off"),
     }
-    async with serving(tmp_path) as (_, client):
+    async with serving(tmp_path, diarizer="off") as (_, client):
         for name, (value, says) in lacks.items():
             refused = await client.post(PATH, data=FORM | {name: value}, files={"file": VOICE})
             assert (refused.status_code, refused.json()["error"]["code"]) == (422, "FEATURE_UNAVAILABLE"), name
-            assert says in refused.json()["detail"]
+            assert (says in refused.json()["detail"], refused.json()["error"]["param"]) == (True, name)
+        await nothing_is_left(tmp_path)
+
+
+async def test_voices_that_cannot_be_recognized(tmp_path: Path) -> None:
+    lacks: tuple[tuple[str, dict[str, str]], ...] = (
+        ("enable_speaker_identification", {"enable_speaker_identification": "true"}),
+        ("known_speaker_names", {"known_speaker_names[]": "Priya", "known_speaker_references[]": "data:,"}),
+    )
+    async with serving(tmp_path, speaker_embedding="off") as (_, client):
+        for name, values in lacks:
+            refused = await client.post(PATH, data=FORM | values, files={"file": VOICE})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (422, name)
+            assert "speaker_embedding=off" in refused.json()["detail"]
         await nothing_is_left(tmp_path)
 
 

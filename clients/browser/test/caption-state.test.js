@@ -147,6 +147,79 @@ test("after a clear an open stream keeps its times, and the next one begins at z
   assert.equal(state.startMs, 0);
 });
 
+/** @param {string} text @param {string[]} speakers of its words */
+const spoken = (text, speakers) => ({
+  speaker: speakers[0],
+  words: text.split(" ").map((word, at) => (
+    { word, start_ms: at * 100, end_ms: at * 100 + 90, speaker: speakers[at] }
+  )),
+});
+
+test("other speakers take the place of those that were told, in finals of this stream only", () => {
+  const state = new CaptionState();
+  state.begin(1);
+  receive(state, final(0, "hello there", 0, 900, spoken("hello there", ["SPEAKER_00", "SPEAKER_00"])));
+  receive(state, final(1, "good day", 2000, 900, spoken("good day", ["SPEAKER_00", "SPEAKER_00"])));
+  const [first, before] = state.finals;
+  const change = receive(state, {
+    type: "speakers_revised",
+    segments: [
+      { segment_id: 1, speaker: "SPEAKER_01", words: ["SPEAKER_01", "SPEAKER_00"] },
+      { segment_id: 7, speaker: "SPEAKER_01" },
+    ],
+  });
+  assert.equal(change.kind, "revised");
+  assert.deepEqual(change.finals, [state.finals[1]]);
+  const { speaker, words, text } = state.finals[1];
+  assert.deepEqual([text, speaker], ["good day", "SPEAKER_01"]);
+  assert.deepEqual(words.map((word) => word.speaker), ["SPEAKER_01", "SPEAKER_00"]);
+  assert.equal(words[0].start_ms, 0);
+  assert.equal(state.finals[0], first);
+  assert.equal(before.speaker, "SPEAKER_00", "who holds the old one keeps it");
+  const unknown = { type: "speakers_revised", segments: [{ segment_id: 9, speaker: "SPEAKER_01" }] };
+  assert.equal(receive(state, unknown), null);
+});
+
+test("a revision of words that were not sent changes the final alone", () => {
+  const state = new CaptionState();
+  state.begin(1);
+  receive(state, final(0, "hello there", 0, 900, { speaker: "SPEAKER_00" }));
+  receive(state, { type: "speakers_revised", segments: [{ segment_id: 0, speaker: "SPEAKER_01" }] });
+  assert.deepEqual([state.finals[0].speaker, state.finals[0].words], ["SPEAKER_01", []]);
+});
+
+test("speakers of a second stream are others than those of the first, also after a reload", () => {
+  const state = new CaptionState();
+  state.begin(1);
+  receive(state, final(0, "one two", 0, 900, spoken("one two", ["SPEAKER_00", "SPEAKER_01"])));
+  const reloaded = new CaptionState();
+  reloaded.restore(state.finals);
+  for (const later of [state, reloaded]) {
+    later.begin(1);
+    receive(later, final(0, "three", 0, 900, spoken("three", ["SPEAKER_00"])));
+    receive(later, final(1, "four", 1000, 900, { speaker: "Anna" }));
+    assert.deepEqual(later.finals.map(({ speaker }) => speaker), ["SPEAKER_00", "SPEAKER_02", "Anna"]);
+    assert.equal(later.finals[1].words[0].speaker, "SPEAKER_02");
+    receive(later, { type: "speakers_revised", segments: [{ segment_id: 0, speaker: "SPEAKER_01" }] });
+    assert.equal(later.finals[1].speaker, "SPEAKER_03");
+  }
+  state.clear();
+  state.begin(1);
+  receive(state, final(0, "five", 0, 900, { speaker: "SPEAKER_00" }));
+  assert.equal(state.finals[0].speaker, "SPEAKER_00", "there is nobody else");
+});
+
+test("where there are channels, the label of a second stream is still that of the channel", () => {
+  const state = new CaptionState();
+  for (let stream = 0; stream < 2; stream++) {
+    state.begin(2);
+    receive(state, final(0, "left", 0, 900, { speaker: "SPEAKER_00" }));
+    receive(state, final(1, "right", 0, 900, { speaker: "SPEAKER_01", channel: 1 }));
+  }
+  const labels = ["SPEAKER_00", "SPEAKER_01"];
+  assert.deepEqual(state.finals.map(({ speaker }) => speaker), [...labels, ...labels]);
+});
+
 test("events that are not shown change nothing", () => {
   const state = new CaptionState();
   for (const type of ["flushed", "configured", "end_of_transcript", "done", "something_new"]) {

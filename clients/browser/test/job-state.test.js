@@ -35,6 +35,10 @@ test("a job that fails says why and what to do, and can be tried again where tha
   assert.equal(job.problem?.message, "The file is empty.");
   assert.match(job.problem?.advice ?? "", /Choose another file/);
   assert.deepEqual(actionsOf(job), ["remove"], "the same file would fail again");
+  const off = { code: "FEATURE_UNAVAILABLE", message: "diarization is switched off on this server (diarizer=off)" };
+  const unable = { ...job, problem: problemOf(off) };
+  assert.deepEqual(actionsOf(unable), ["remove"], "the same would be asked for again");
+  assert.match(unable.problem.advice, /^Leave it out/);
   const broken = { ...job, problem: problemOf({ code: "NETWORK", message: "the connection broke" }) };
   assert.deepEqual(actionsOf(broken), ["retry", "remove"]);
   assert.deepEqual(actionsOf({ ...broken, canRetry: false }), ["remove"]);

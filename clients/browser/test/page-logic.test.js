@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { AudioRing } from "../stream_browser/captions/audio-ring.js";
-import { stepOf } from "../stream_browser/captions/caption-feed.js";
 import { ClipStore } from "../stream_browser/captions/clip-store.js";
 import { ConnectionState } from "../stream_browser/captions/connection-state.js";
 import { Draft } from "../stream_browser/captions/draft.js";
@@ -13,7 +12,6 @@ import { problemOf, warningOf } from "../stream_browser/captions/problem.js";
 import { findAll } from "../stream_browser/shared/search.js";
 import { DEFAULTS, Settings, nextSize } from "../stream_browser/captions/setting.js";
 import { SHORTCUTS, actionOf } from "../stream_browser/captions/shortcut.js";
-import { Speakers } from "../stream_browser/shared/speaker.js";
 
 /** A storage that is full at so many entries. @param {number} [most] @returns {Storage} */
 function fakeStorage(most = Infinity) {
@@ -42,24 +40,14 @@ test("search: whatever case and accents, every match, at its place in the text",
   assert.deepEqual(findAll("two\u00a0words", "two words"), [[0, 9]]);
 });
 
-test("speakers: by name, else by channel, else nobody is told apart", () => {
-  const speakers = new Speakers();
-  assert.equal(speakers.of({ channel: 0, channels: 1 }), null);
-  assert.deepEqual(speakers.of({ channel: 1, channels: 2 }), { name: "Channel 2", color: 1 });
-  assert.deepEqual(speakers.of({ speaker: "speaker_0", channel: 0, channels: 1 }), { name: "Speaker 0", color: 0 });
-  assert.deepEqual(speakers.of({ speaker: "b", channel: 0, channels: 1 }), { name: "Speaker B", color: 1 });
-  assert.deepEqual(speakers.of({ speaker: "Miss Pross", channel: 0, channels: 2 }), { name: "Miss Pross", color: 2 });
-  assert.deepEqual(speakers.of({ speaker: "b", channel: 1, channels: 2 }), { name: "Speaker B", color: 1 });
-});
-
 test("parameters: an overlay with everything", () => {
-  const parameters = readParameters("?overlay&lines=3&size=64&language=de&model=m&source=display", "#key=ss_1");
+  const parameters = readParameters("?overlay&lines=3&size=64&language=de&model=m&diarize&source=display", "#key=ss_1");
   assert.deepEqual(parameters, {
-    overlay: "own", lines: 3, size: 64, source: "display", language: "de", model: "m", token: null, key: "ss_1",
-    problems: [],
+    overlay: "own", lines: 3, size: 64, diarize: true, source: "display", language: "de", model: "m",
+    token: null, key: "ss_1", problems: [],
   });
   assert.equal(readParameters("?overlay=mirror").overlay, "mirror");
-  assert.equal(readParameters("").overlay, null);
+  assert.deepEqual([readParameters("").overlay, readParameters("").diarize], [null, false]);
 });
 
 test("parameters: what is wrong is told, and the usual taken", () => {
@@ -164,6 +152,11 @@ test("problems: words for the protocol's errors, the capture's own, and anything
   assert.deepEqual([denied.text, denied.action], ["Allow it, then start again.", "retry"]);
   assert.equal(problemOf(new TypeError("odd")).text, "Odd.");
   assert.ok(problemOf(undefined).title);
+  const reason = "field 'diarize': diarization is switched off on this server (diarizer=off)";
+  const refused = problemOf({ code: "INVALID_INIT", message: reason });
+  assert.match(refused.text, /^Diarization is switched off on this server \(diarizer=off\)\. Switch .* off/);
+  assert.equal(refused.action, "settings");
+  assert.equal(problemOf({ code: "INVALID_INIT", message: "field 'vad': no" }).action, "retry");
 });
 
 test("warnings end when the server says so", () => {
@@ -184,6 +177,21 @@ test("the draft survives in order, forgets the oldest when it is full, and can b
   storage.setItem("other", "stays");
   assert.deepEqual([draft.read(), storage.length], [[], 1]);
   assert.deepEqual(new Draft(null).read(), []);
+});
+
+test("the draft has the names of speakers, as long as it has the finals", () => {
+  const storage = fakeStorage();
+  new Draft(storage).names = [["SPEAKER_00", "Anna"]];
+  assert.deepEqual(new Draft(storage).names, [["SPEAKER_00", "Anna"]]);
+  storage.setItem("stream-server.names", '{"SPEAKER_00": 3, "SPEAKER_01": "Tom"}');
+  assert.deepEqual(new Draft(storage).names, [["SPEAKER_01", "Tom"]]);
+  storage.setItem("stream-server.names", "null");
+  assert.deepEqual(new Draft(storage).names, []);
+  new Draft(storage).clear();
+  assert.deepEqual([new Draft(storage).names, storage.length, new Draft(null).names], [[], 0, []]);
+  const full = new Draft(fakeStorage(0));
+  full.names = [["SPEAKER_00", "Anna"]];
+  assert.deepEqual(full.names, []);
 });
 
 test("settings are remembered, and what has another type counts as not chosen", () => {
@@ -223,21 +231,4 @@ test("languages have their own names, in the order of them", () => {
     namedLanguages(["de", "en", "auto", "de"]).map(({ code }) => code),
     ["de", "en"],
   );
-});
-
-test("rows: a live segment has both parts, a final is all stable, and both have the same key", () => {
-  const speakers = new Speakers();
-  const live = { id: 4, channel: 1, start_ms: 0, stable: "one", unstable: " two", isSpeaking: true };
-  assert.deepEqual(stepOf({ kind: "live", live, hasNewText: true }, speakers, 2), {
-    kind: "show",
-    row: { key: 4, name: "Channel 2", color: 1, stable: "one", unstable: " two", language: "" },
-  });
-  const final = {
-    id: 4, text: "One two.", start_ms: 0, end_ms: 9, channel: 1, channels: 2, language: "en", confidence: 1, words: [],
-  };
-  assert.deepEqual(stepOf({ kind: "final", final, index: 0, hasNewText: true }, speakers, 2), {
-    kind: "show",
-    row: { key: 4, name: "Channel 2", color: 1, stable: "One two.", unstable: "", language: "en" },
-  });
-  assert.deepEqual(stepOf({ kind: "gone", id: 4 }, speakers, 2), { kind: "drop", key: 4 });
 });

@@ -154,6 +154,67 @@ for (const begin of [0, 500]) {
   });
 }
 
+describe("speakers", () => {
+  /** @param {any} event @param {string[]} speakers of its words, and the first of it @returns {any} */
+  const said = (event, speakers) => ({
+    ...event,
+    speaker: speakers[0],
+    words: event.words.map((/** @type {object} */ one, /** @type {number} */ at) => (
+      { ...one, speaker: speakers[at] }
+    )),
+  });
+
+  /** @param {number} seq @param {number} segment @param {string} speaker @param {string[]} [words] @returns {any} */
+  const revised = (seq, segment, speaker, words) => ({
+    type: "speakers_revised", seq, segments: [{ segment_id: segment, speaker, ...(words && { words }) }],
+  });
+
+  /** What is final on both sides of a restart. @param {Timeline} made */
+  const overRestart = (made, channel = 0) => {
+    const about = { channel };
+    const events = [final(1, 0, 500, 3000, "one", about), final(2, 1, 4000, 6000, "two", about)];
+    for (const [at, event] of events.entries()) made.receive(said(event, [`SPEAKER_0${channel || at}`]));
+    made.receiveAck(sample(8000));
+    return restart(made);
+  };
+
+  test("of another session come behind those that there were", () => {
+    const made = new Timeline(RATE);
+    const begin = overRestart(made);
+    const next = said(final(1, 0, 2000, 4000, "three"), ["SPEAKER_00"]);
+    assert.deepEqual(made.receive(next), [
+      said(final(3, 2, begin + 2000, begin + 4000, "three"), ["SPEAKER_02"]),
+    ]);
+    assert.deepEqual(made.receive(revised(2, 0, "SPEAKER_01", ["SPEAKER_01"])), [
+      revised(4, 2, "SPEAKER_03", ["SPEAKER_03"]),
+    ]);
+    const named = said(final(3, 1, 5000, 6000, "four"), ["Anna"]);
+    assert.equal(/** @type {any} */ (made.receive(named)[0]).speaker, "Anna");
+  });
+
+  test("are revised in the present session alone", () => {
+    const made = new Timeline(RATE);
+    overRestart(made);
+    assert.deepEqual(made.receive(revised(1, 1, "SPEAKER_00")), [], "its segment 1 has not been said yet");
+    assert.deepEqual(made.receive(start(2, 0, 2000)), [start(3, 2, 6000 + TAIL_MS + 2000)], "numbers without a gap");
+  });
+
+  test("in the first session stay as they are", () => {
+    const made = timeline([said(final(1, 0, 500, 3000), ["SPEAKER_01"])], 4000);
+    for (const event of [revised(2, 0, "SPEAKER_00", ["SPEAKER_00"]), revised(3, 0, "SPEAKER_01")]) {
+      assert.deepEqual(made.receive(event), [event]);
+    }
+  });
+
+  for (const made of [new Timeline(RATE, RATE, 2), new Timeline(RATE)]) {
+    test("that are channels are the same in every session", () => {
+      overRestart(made, 1);
+      const next = said(final(1, 0, 5000, 6000, "three", { channel: 1 }), ["SPEAKER_01"]);
+      assert.equal(/** @type {any} */ (made.receive(next)[0]).speaker, "SPEAKER_01");
+    });
+  }
+});
+
 describe("speech that goes on behind what is final", () => {
   const CUT = [start(1, 0, 500), final(2, 0, 500, 3000, "other"), start(3, 1, 12_000, 1)];
   const HALF = final(4, 1, 12_000, 20_000, "first half", { silence: 0, channel: 1 });

@@ -4,7 +4,8 @@ numbered on. Plain data: it knows no sockets and no clock.
 A session that is resumed goes on by itself. But its server may end it because it shuts down, or be gone when the client
 comes back. Then a new session takes over, here or on another server. It begins where speech may lie that is in no
 final, and its events get the numbers and times of the stream. Speech of another channel that is heard a second time on
-the way is left out: a segment that is final already wholly, of one that goes on behind it the words that are.
+the way is left out: a segment that is final already wholly, of one that goes on behind it the words that are. A
+session counts its speakers anew, so those of another one come behind them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from stream_client._speaker import SpeakerLabels
 from stream_protocol import Event, Word
 from stream_protocol.events import (
     Ack,
@@ -23,13 +25,17 @@ from stream_protocol.events import (
     Flushed,
     Partial,
     Ready,
+    RevisedSegment,
+    SpeakersRevised,
     SpeechEnd,
     SpeechStart,
     Warning,
 )
 from stream_protocol.transcript import join_text
 
-Numbered = SpeechStart | Partial | SpeechEnd | FinalSegment | Flushed | Configured | EndOfTranscript | Done
+Numbered = (
+    SpeechStart | Partial | SpeechEnd | FinalSegment | SpeakersRevised | Flushed | Configured | EndOfTranscript | Done
+)
 
 LEAD_MS: Final = 1000
 """Audio before the first speech of a new session, for the detector to get used to; it holds what a server puts before
@@ -58,11 +64,20 @@ class _Said:
     free_ms: int
 
 
-class Timeline:
-    """Takes the events of every session in turn; gives them as those of one stream."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A final of the present session: its number in the stream, and how many of its first words were left out."""
 
-    def __init__(self, sample_rate: int) -> None:
+    id: int
+    skipped: int
+
+
+class Timeline:
+    """Takes the events of every session in turn; gives them as those of one stream. ``channels``: of its audio."""
+
+    def __init__(self, sample_rate: int, channels: int = 1) -> None:
         self._rate = sample_rate
+        self._is_one_channel = channels == 1
         self.last_seq = 0
         """Of the present session, for resuming it."""
         self._base = 0  # samples of the stream before the present session
@@ -70,6 +85,8 @@ class Timeline:
         self._open: dict[int, _Segment] = {}  # by their number in the session
         self._held: dict[int, SpeechStart] = {}  # segments that begin in what is final, until they go on behind it
         self._said: dict[int, _Said] = {}  # by channel
+        self._told: dict[int, _Told] = {}  # finals with speakers, by their number in the session
+        self._labels = SpeakerLabels()
         self._finals: list[tuple[int, int, str]] = []
         self._given = 0  # the number of the last event given
         self._segments = 0
@@ -97,6 +114,8 @@ class Timeline:
         self._received = self._base
         self._open.clear()
         self._held.clear()
+        self._told.clear()
+        self._labels = SpeakerLabels(self._labels.count)
         self.last_seq = 0
         self._is_restarted = True
         self._earlier_sec = elapsed_sec
@@ -142,10 +161,14 @@ class Timeline:
                 moved = replace(event, segment_id=segment.id, offset_ms=offset)
                 if isinstance(moved, FinalSegment):
                     del self._open[number]
-                    moved = self._final(moved, shift, segment.said_ms)
+                    moved = self._final(moved, number, shift, segment.said_ms)
                 elif isinstance(moved, Partial) and segment.said_ms:
                     moved = replace(moved, stable_chars=0)  # the final begins with a later word
                 return [*begun, moved]
+            case SpeakersRevised():
+                told = [(self._told[each.segment_id], each) for each in event.segments if each.segment_id in self._told]
+                segments = tuple(self._revised(final, segment) for final, segment in told)
+                return [replace(event, segments=segments)] if segments else []
             case EndOfTranscript() if self._is_restarted:
                 return [replace(event, text=join_text(text for _, _, text in sorted(self._finals)))]
             case Done() if self._is_restarted:
@@ -164,21 +187,35 @@ class Timeline:
         self._segments += 1
         return segment
 
-    def _final(self, final: FinalSegment, shift: int, said_ms: int) -> FinalSegment:
+    def _final(self, final: FinalSegment, number: int, shift: int, said_ms: int) -> FinalSegment:
         end = final.offset_ms + final.duration_ms
+        skipped = 0
         if final.words is not None:
-            moved = (
-                Word(word.word, word.start_ms + shift, word.end_ms + shift, word.confidence) for word in final.words
-            )
-            words = tuple(word for word in moved if word.end_ms > said_ms)
-            if len(words) < len(final.words):
+            words = tuple(word for word in (self._word(word, shift) for word in final.words) if word.end_ms > said_ms)
+            skipped = len(final.words) - len(words)
+            if skipped:
                 start = words[0].start_ms if words else min(said_ms, end)
                 text = join_text(word.word for word in words)
                 final = replace(final, text=text, offset_ms=start, duration_ms=end - start)
             final = replace(final, words=words)
+        if final.speaker is not None:
+            final = replace(final, speaker=self._label(final.speaker))
+            self._told[number] = _Told(final.segment_id, skipped)
         self._said[final.channel] = _Said(end, end + min(TAIL_MS, final.silence_duration_ms // 2))
         self._finals.append((final.offset_ms, final.channel, final.text))
         return final
+
+    def _word(self, word: Word, shift: int) -> Word:
+        speaker = None if word.speaker is None else self._label(word.speaker)
+        return replace(word, start_ms=word.start_ms + shift, end_ms=word.end_ms + shift, speaker=speaker)
+
+    def _revised(self, told: _Told, segment: RevisedSegment) -> RevisedSegment:
+        words = None if segment.words is None else tuple(map(self._label, segment.words[told.skipped :]))
+        return RevisedSegment(told.id, self._label(segment.speaker), words)
+
+    def _label(self, speaker: str) -> str:
+        """Where there are several channels, a label is that of a channel in every session."""
+        return self._labels.of(speaker) if self._is_one_channel else speaker
 
     def _restart_ms(self) -> int:
         """Where another session would begin: before all speech that is in no final, behind all that is in one."""

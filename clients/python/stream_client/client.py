@@ -45,7 +45,8 @@ class StreamClient:
 
     A connection that breaks is resumed. Where the session is gone with its server, or was ended because the server
     shuts down, a new one takes over behind the last final, and numbers and times go on. A segment that was open then
-    gets no final; what was said in it comes under a new number.
+    gets no final; what was said in it comes under a new number. Speakers who are told apart by their voices get new
+    labels then, as nobody knows which of them is which of those before.
 
     Args:
         url: ``ws://`` or ``wss://``, with the path, usually ``/ws``.
@@ -60,7 +61,7 @@ class StreamClient:
         open_timeout: seconds for connecting and for ``ready``.
         ssl_context: for servers with a certificate of their own.
         connect: how to reach the network; for tests.
-        init: any other field of the init message (``model``, ``chunk_size_sec``, ``partials``, ``keyterms``, ...).
+        init: any other field of the init message (``model``, ``chunk_size_sec``, ``diarize``, ``keyterms``, ...).
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class StreamClient:
         self._mailbox = Mailbox(max_events)
         self._work = asyncio.Event()  # the backlog has something to send
         self._room = asyncio.Event()  # and little enough that the caller need not wait
-        self._timeline = Timeline(sample_rate)
+        self._timeline = Timeline(sample_rate, channels)
         self._questions = Questions(self._backlog)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._mending = Mending(

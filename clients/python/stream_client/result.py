@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from stream_client.client import StreamClient
 from stream_protocol import Event, Segment, Transcript
-from stream_protocol.events import Done, FinalSegment
+from stream_protocol.events import Done, FinalSegment, RevisedSegment, SpeakersRevised
 
 
 class TranscriptBuilder:
-    """Takes events, keeps the finals."""
+    """Takes events, keeps the finals, and whom a later event says to have spoken in them."""
 
     def __init__(self) -> None:
-        self._finals: list[FinalSegment] = []
+        self._finals: dict[int, FinalSegment] = {}
         self._duration_ms = 0
 
     def receive(self, event: Event) -> None:
         """Take in any event."""
         match event:
             case FinalSegment():
-                self._finals.append(event)
+                self._finals[event.segment_id] = event
                 self._duration_ms = max(self._duration_ms, event.offset_ms + event.duration_ms)
+            case SpeakersRevised():
+                for revised in event.segments:
+                    if revised.segment_id in self._finals:
+                        self._finals[revised.segment_id] = _revised(self._finals[revised.segment_id], revised)
             case Done():
                 self._duration_ms = round(event.total_audio_duration_sec * 1000)
 
     def build(self) -> Transcript:
         """What was said so far, in order of time; empty finals are left out."""
-        said = sorted((final for final in self._finals if final.text), key=lambda final: final.offset_ms)
+        said = sorted((final for final in self._finals.values() if final.text), key=lambda final: final.offset_ms)
         segments = tuple(
             Segment(
                 text=final.text,
@@ -43,6 +48,13 @@ class TranscriptBuilder:
             for final in said
         )
         return Transcript(segments, said[0].language if said else "", self._duration_ms)
+
+
+def _revised(final: FinalSegment, revised: RevisedSegment) -> FinalSegment:
+    words = final.words
+    if words is not None and revised.words is not None:
+        words = tuple(replace(word, speaker=said_by) for word, said_by in zip(words, revised.words, strict=False))
+    return replace(final, speaker=revised.speaker, words=words)
 
 
 async def transcribe(url: str, audio: Iterable[bytes] | AsyncIterable[bytes], **options: Any) -> Transcript:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from stream_protocol.events import EVENT_TYPES
+from stream_protocol.events import EVENT_TYPES, RevisedSegment
 from stream_protocol.messages import CONFIG_FIELDS, MESSAGE_TYPES, Init, Message
 from stream_protocol.schema.example import EVENT_EXAMPLES, MESSAGE_EXAMPLES
 from stream_protocol.transcript import Word
@@ -24,6 +24,8 @@ Definition = dict[str, Any]
 
 _MODELS: tuple[type[Message], ...] = (Init, *MESSAGE_TYPES.values())
 MESSAGES = {model.__name__: model for model in _MODELS}
+PARTS: tuple[type, ...] = (Word, RevisedSegment)
+"""What events are made of, where that has fields of its own."""
 EVENTS = {event.__name__: event for event in EVENT_TYPES.values()}
 
 
@@ -54,7 +56,10 @@ def event_definitions(ref: str) -> dict[str, Definition]:
         schema["properties"] = properties
         schema["required"] = ["type", *(item.name for item in fields(event) if item.default is not None)]
         definitions[name] = _finish(schema, event) | {"examples": EVENT_EXAMPLES[name]}
-    shared["Word"] = _finish(shared["Word"], Word)
+    for part in PARTS:
+        schema = shared[part.__name__]
+        schema["properties"] = {name: _never_null(rule) for name, rule in schema["properties"].items()}
+        shared[part.__name__] = _finish(schema, part)
     return definitions | {name: shared[name] for name in sorted(shared)}
 
 

@@ -13,7 +13,7 @@ from stream_protocol.errors import ErrorCode
 from stream_protocol.transcript import Word
 
 _MESSAGES: tuple[message.Message, ...] = (
-    message.Init(type="init", language="en", sample_rate=8000, dtype="ulaw", keyterms=["Stream Server"]),
+    message.Init(type="init", language="en", sample_rate=8000, dtype="ulaw", diarize=True, keyterms=["Stream Server"]),
     message.Frame(type="frame", audio="//79/Pv6"),
     message.Flush(type="flush", id=1),
     message.Keepalive(type="keepalive"),
@@ -23,8 +23,7 @@ _MESSAGES: tuple[message.Message, ...] = (
 
 
 def _config(**changed: Any) -> dict[str, Any]:
-    settings = message.Init(language="en", sample_rate=8000, dtype="ulaw", keyterms=["Stream Server"]).model_dump()
-    settings |= {"model": "moonshine-tiny", "vad": "webrtc"}
+    settings = _MESSAGES[0].model_dump() | {"model": "moonshine-tiny", "vad": "webrtc"}
     return {name: settings[name] for name in message.CONFIG_FIELDS} | changed
 
 
@@ -63,13 +62,15 @@ _EVENTS: tuple[event.Event, ...] = (
         audio_duration_sec=1.3,
         silence_duration_ms=800,
         confidence=0.93,
-        words=(Word("Hello", 430, 760, 0.96), Word("world.", 800, 1260, 0.9)),
+        words=(Word("Hello", 430, 760, 0.96, "SPEAKER_00"), Word("world.", 800, 1260, 0.9, "SPEAKER_00")),
+        speaker="SPEAKER_00",
         latency_ms=61.2,
     ),
-    event.Flushed(seq=5, id=1),
-    event.Configured(seq=6, config=_config(silence_threshold_sec=0.4)),
-    event.EndOfTranscript(seq=7, text="Hello world."),
-    event.Done(seq=8, total_segments=1, total_audio_duration_sec=2.5, connection_duration_sec=2.9),
+    event.SpeakersRevised(seq=5, segments=(event.RevisedSegment(0, "SPEAKER_01", ("SPEAKER_01", "SPEAKER_00")),)),
+    event.Flushed(seq=6, id=1),
+    event.Configured(seq=7, config=_config(silence_threshold_sec=0.4)),
+    event.EndOfTranscript(seq=8, text="Hello world."),
+    event.Done(seq=9, total_segments=1, total_audio_duration_sec=2.5, connection_duration_sec=2.9),
 )
 
 # Class name to examples.

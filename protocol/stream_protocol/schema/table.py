@@ -1,7 +1,7 @@
 """The tables of the specification, from the schemas; the prose around them is written by hand.
 
-A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. NAME is ``errors``, ``word``, or the ``type`` of a
-message or event.
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. NAME is ``errors``, ``word``,
+``revised_segment``, or the ``type`` of a message or event.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _tables() -> dict[str, str]:
     tables = {"errors": _error_table(), "init": _message_table(messages[Init.__name__])}
     tables |= {kind: _message_table(messages[model.__name__]) for kind, model in MESSAGE_TYPES.items()}
     tables |= {event.type: _event_table(events[name]) for name, event in EVENTS.items()}
-    tables["word"] = _event_table(events["Word"])
+    tables |= {"word": _event_table(events["Word"]), "revised_segment": _event_table(events["RevisedSegment"])}
     return tables
 
 

@@ -90,20 +90,49 @@ def load_checkpoint(
         CheckpointError: a file is missing or damaged, or tensors are missing, extra, of another shape or not finite.
     """
     dtype = _dtype(device)
-    trusted = {"local_files_only": True, "trust_remote_code": False}
+    extractor = load_extractor(folder)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, **trusted)  # type: ignore[no-untyped-call]
-        tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
+        raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    model = load_weights(folder, config, model_class, device, dtype)
+    vocabulary = Vocabulary.of(tokenizer, config.get_text_config(decoder=True).vocab_size)
+    return Checkpoint(name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype)
+
+
+def load_extractor(folder: Path) -> Any:
+    """What makes features of audio. Raises CheckpointError: there is none, or it is for another sample rate."""
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # as above
+        raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise CheckpointError(f"{folder}: made for {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported")
+    return extractor
+
+
+def load_weights(
+    folder: Path, config: PreTrainedConfig, model_class: Any, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """The model alone, on its device and ready for inference.
+
+    Raises:
+        CheckpointError: the weights are missing or damaged, or some are missing, extra, of another shape or not finite.
+    """
+    try:
         with _no_bars():
             model, report = model_class.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
-                **trusted,
+                local_files_only=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # they are reported, and refused below
                 output_loading_info=True,
             )
-    except Exception as error:  # whatever the libraries under it raise for a damaged file: there is no common class
+    except Exception as error:  # as above
         raise CheckpointError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
     if missing := [name for name in report["missing_keys"] if not name.endswith(_ONLY_TRAINED)]:
         raise CheckpointError(f"{folder}: tensors are missing: {_some(missing)}")
@@ -114,13 +143,10 @@ def load_checkpoint(
         )
     if report["unexpected_keys"]:  # but for those that the class itself says do not matter
         raise CheckpointError(f"{folder}: tensors that the model has no place for: {_some(report['unexpected_keys'])}")
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise CheckpointError(f"{folder}: made for {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported")
     _freeze(model, device)
     if broken := [name for name, tensor in model.state_dict().items() if not _is_finite(tensor)]:
         raise CheckpointError(f"{folder}: tensors hold numbers that are not finite: {_some(broken)}")
-    vocabulary = Vocabulary.of(tokenizer, config.get_text_config(decoder=True).vocab_size)
-    return Checkpoint(name, config, model, extractor, tokenizer, vocabulary, _card_languages(folder), device, dtype)
+    return model
 
 
 @contextmanager

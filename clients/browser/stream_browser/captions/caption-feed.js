@@ -5,23 +5,36 @@
 
 /** @typedef {import("./caption-view.js").Row} Row */
 /** @typedef {import("./caption-state.js").Change} Change */
-/** @typedef {{ kind: "show", row: Row } | { kind: "drop", key: number } | { kind: "clear" }} Step */
+/** @typedef {import("./cast.js").Cast} Cast */
+/** @typedef {{ kind: "show" | "revise", row: Row } | { kind: "drop", key: number } | { kind: "clear" }} Step `revise`:
+ *   only where it is still shown */
 /** @typedef {{ apply: (step: Step) => void }} Screen */
 
 const CHANNEL = "stream-server.captions";
 /** So many rows are remembered, for who comes later. */
 export const ROWS = 8;
 
-/** @param {Change} change @param {import("../shared/speaker.js").Speakers} speakers @param {number} channels @returns {Step} */
-export function stepOf(change, speakers, channels) {
-  if (change.kind === "gone") return { kind: "drop", key: change.id };
-  const said = change.kind === "final" ? change.final : { ...change.live, channels };
-  const { name = "", color = 0 } = speakers.of(said) ?? {};
-  const { stable, unstable, language } =
-    change.kind === "final"
-      ? { stable: change.final.text, unstable: "", language: change.final.language }
-      : { ...change.live, language: "" };
-  return { kind: "show", row: { key: said.id, name, color, stable, unstable, language } };
+/** @param {Change} change @param {Cast} cast @param {number} channels @returns {Step[]} */
+export function stepsOf(change, cast, channels) {
+  switch (change.kind) {
+    case "gone":
+      return [{ kind: "drop", key: change.id }];
+    case "live": {
+      const { id, channel, stable, unstable } = change.live;
+      const { name, color } = cast.atChannel(channel, channels) ?? { name: "", color: 0 };
+      return [{ kind: "show", row: { key: id, parts: [{ name, color, text: stable }], unstable, language: "" } }];
+    }
+    case "final":
+      return [{ kind: "show", row: rowOf(change.final, cast) }];
+    case "revised":
+      return change.finals.slice(-ROWS).map((final) => ({ kind: "revise", row: rowOf(final, cast) }));
+  }
+}
+
+/** @param {import("./caption-state.js").Final} final @param {Cast} cast @returns {Row} */
+function rowOf(final, cast) {
+  const parts = cast.partsOf(final).map(({ who, text }) => ({ name: who?.name ?? "", color: who?.color ?? 0, text }));
+  return { key: final.id, parts, unstable: "", language: final.language };
 }
 
 export class CaptionFeed {
@@ -42,15 +55,18 @@ export class CaptionFeed {
   apply(step) {
     if (step.kind === "clear") this.#rows.clear();
     else if (step.kind === "drop") this.#rows.delete(step.key);
-    else {
-      this.#rows.set(step.row.key, step.row);
-      for (const oldest of this.#rows.keys()) {
-        if (this.#rows.size <= ROWS) break;
-        this.#rows.delete(oldest);
-      }
-    }
+    else if (step.kind === "show" || this.#rows.has(step.row.key)) this.#keep(step.row);
     for (const screen of this.#screens) screen.apply(step);
     this.#channel?.postMessage(step);
+  }
+
+  /** @param {Row} row */
+  #keep(row) {
+    this.#rows.set(row.key, row);
+    for (const oldest of this.#rows.keys()) {
+      if (this.#rows.size <= ROWS) break;
+      this.#rows.delete(oldest);
+    }
   }
 
   #repeat() {

@@ -4,9 +4,10 @@
  */
 
 import { keepAwake } from "./awake.js";
-import { CaptionFeed, ROWS, stepOf } from "./caption-feed.js";
+import { CaptionFeed, ROWS, stepsOf } from "./caption-feed.js";
 import { CaptionView } from "./caption-view.js";
 import { Captioning } from "./captioning.js";
+import { Cast } from "./cast.js";
 import { ChoiceView } from "./choice-view.js";
 import { Draft } from "./draft.js";
 import { element } from "./element.js";
@@ -19,7 +20,6 @@ import { SearchView } from "./search-view.js";
 import { Settings } from "./setting.js";
 import { connectSettings } from "./settings-dialog.js";
 import { connectShortcuts } from "./shortcut-help.js";
-import { Speakers } from "../shared/speaker.js";
 import { StatusView } from "./status-view.js";
 import { TimelineView } from "./timeline-view.js";
 import { connectTools } from "./transcript-tool.js";
@@ -34,7 +34,7 @@ export class CaptionPage {
   #api;
   #settings = new Settings(storage("localStorage"));
   #draft = new Draft(storage("sessionStorage"));
-  #speakers = new Speakers();
+  #cast = new Cast(this.#draft.names);
   #feed = new CaptionFeed([new CaptionView(element("#captions", HTMLElement), ROWS)]);
   #notice = new NoticeView(element("#notice", HTMLElement));
   #level = new LevelView(element("#level", HTMLElement));
@@ -74,6 +74,7 @@ export class CaptionPage {
       scroller: element("#scroller", HTMLElement),
       latest: element("#latest", HTMLButtonElement),
       onPlay: (id) => this.#play(id),
+      onRename: (key, name) => this.#rename(key, name),
     });
     this.#search = new SearchView(
       element("#search", HTMLInputElement),
@@ -135,7 +136,7 @@ export class CaptionPage {
 
   #connectActions() {
     const { copy } = connectTools({
-      segments: () => this.#captioning.state.finals.map((final) => this.#segmentOf(final)),
+      segments: () => this.#captioning.state.finals.flatMap((final) => this.#cast.segmentsOf(final)),
       tell: (words) => this.#tell(words),
       onClear: () => this.#clear(),
     });
@@ -169,20 +170,35 @@ export class CaptionPage {
   /** @param {File | null} file */
   #start(file) {
     this.#replay.stop();
-    const { deviceId, opus, stereo, keepAudio } = this.#settings.values;
+    const { deviceId, opus, stereo, diarize, keepAudio } = this.#settings.values;
     const source = file ? "file" : this.#choice.chosen.source;
     const channels = stereo && source !== "file" ? 2 : 1;
-    this.#captioning.start({ ...this.#choice.chosen, source, file, deviceId, opus, channels, keepAudio });
+    const wanted = { ...this.#choice.chosen, source, file };
+    this.#captioning.start({ ...wanted, deviceId, opus, channels, diarize, keepAudio });
   }
 
   /** @param {Change} change */
   #change(change) {
-    const channels = this.#captioning.state.channels;
-    this.#feed.apply(stepOf(change, this.#speakers, channels));
+    for (const step of stepsOf(change, this.#cast, this.#captioning.state.channels)) this.#feed.apply(step);
+    if (change.kind === "revised") this.#revise(change.finals);
     if (change.kind !== "final") return;
     const hasAudio = this.#captioning.clips.get(change.final.id) !== null;
-    this.#search.add(this.#timeline.add(change.final, this.#speakers.of(change.final), change.index, hasAudio));
+    this.#search.add(this.#timeline.add(change.final, this.#cast.partsOf(change.final), change.index, hasAudio));
     this.#draft.add(change.final);
+  }
+
+  /** @param {Final[]} finals whose speakers are others, or have other names */
+  #revise(finals) {
+    const revised = finals.map((final) => ({ final, parts: this.#cast.partsOf(final) }));
+    for (const entry of this.#timeline.revise(revised)) this.#search.revise(entry);
+    for (const final of finals) this.#draft.add(final);
+  }
+
+  /** @param {string} key @param {string} name */
+  #rename(key, name) {
+    const finals = this.#cast.rename(key, name, this.#captioning.state.finals);
+    this.#draft.names = this.#cast.names;
+    this.#change({ kind: "revised", finals });
   }
 
   /** @param {import("./captioning.js").Phase} phase */
@@ -232,7 +248,7 @@ export class CaptionPage {
     list.ariaLive = "off"; // nobody wants all of it read out again
     this.#captioning.state.restore(finals);
     this.#captioning.state.finals.forEach((final, index) => {
-      this.#timeline.add(final, this.#speakers.of(final), index, false);
+      this.#timeline.add(final, this.#cast.partsOf(final), index, false);
     });
     setTimeout(() => (list.ariaLive = live));
     this.#tell("The transcript from before the reload is back. Its sound is not.");
@@ -245,6 +261,7 @@ export class CaptionPage {
     this.#timeline.clear();
     this.#search.clear();
     this.#draft.clear();
+    this.#cast.clear();
     this.#feed.apply({ kind: "clear" });
   }
 
@@ -258,11 +275,6 @@ export class CaptionPage {
   #playLast() {
     const last = this.#captioning.state.finals.at(-1);
     if (last) this.#play(last.id);
-  }
-
-  /** @param {Final} final @returns {import("../shared/transcript.js").Segment} */
-  #segmentOf(final) {
-    return { ...final, speaker: this.#speakers.of(final)?.name ?? null };
   }
 
   /** A short word, which goes by itself. @param {string} words */

@@ -2,8 +2,10 @@
  * What has been said, made of the events of one stream after the other: the segments that are open, and the finals.
  * Plain data; it knows neither the page nor the connection.
  *
- * A second stream goes on behind the first: numbers and times of the transcript never begin again.
+ * A second stream goes on behind the first: numbers, times and speakers of the transcript never begin again.
  */
+
+import { SpeakerLabels, speakerNumber } from "../client/speaker-label.js";
 
 /** @typedef {import("../shared/transcript.js").Word} Word */
 
@@ -28,13 +30,14 @@
  * @property {string} language
  * @property {number} confidence
  * @property {Word[]} words
- * @property {string} [speaker] as the server names it
+ * @property {string} [speaker] who says most of it, as the server names them
  * @property {true} [isUnfinished] the stream broke before its final; this is what stood there
  */
 
 /**
  * @typedef {{ kind: "live", live: Live, hasNewText: boolean }
  *   | { kind: "final", final: Final, index: number, hasNewText: boolean }
+ *   | { kind: "revised", finals: Final[] }
  *   | { kind: "gone", id: number }} Change what the page has to show
  */
 
@@ -50,6 +53,7 @@ export class CaptionState {
   #startMs = 0;
   #nextId = 0;
   #channels = 1;
+  #labels = new SpeakerLabels();
 
   /** @returns {readonly Final[]} */
   get finals() {
@@ -81,6 +85,7 @@ export class CaptionState {
     this.#firstId = this.#nextId;
     this.#startMs = this.#finals.reduce((end, { end_ms }) => Math.max(end, end_ms), 0);
     this.#startMs = Math.ceil(this.#startMs / 1000) * 1000; // whole seconds are easier to follow
+    this.#labels = new SpeakerLabels(speakersOf(this.#finals));
   }
 
   /**
@@ -103,6 +108,8 @@ export class CaptionState {
       }
       case "final_segment":
         return this.#final(event);
+      case "speakers_revised":
+        return this.#revised(event);
       default:
         return null;
     }
@@ -194,11 +201,36 @@ export class CaptionState {
       confidence: event.confidence,
       words: (event.words ?? []).map((/** @type {Word} */ word) => ({
         ...word, start_ms: shift + word.start_ms, end_ms: shift + word.end_ms,
+        ...(word.speaker && { speaker: this.#label(word.speaker) }),
       })),
     };
-    if (event.speaker) final.speaker = event.speaker;
+    if (event.speaker) final.speaker = this.#label(event.speaker);
     const hasNewText = event.text !== live.stable + live.unstable;
     return { kind: "final", final, index: this.#insert(final), hasNewText };
+  }
+
+  /** Finals are replaced, not changed: others may hold them. @param {any} event @returns {Change | null} */
+  #revised({ segments }) {
+    /** @type {Map<number, { speaker: string, words?: string[] }>} */
+    const told = new Map(segments.map((/** @type {any} */ segment) => [this.#firstId + segment.segment_id, segment]));
+    /** @type {Final[]} */
+    const finals = [];
+    for (const [index, final] of this.#finals.entries()) {
+      const segment = told.get(final.id);
+      if (!segment) continue;
+      const words = final.words.map((word, at) => {
+        const speaker = segment.words?.[at];
+        return speaker ? { ...word, speaker: this.#label(speaker) } : word;
+      });
+      this.#finals[index] = { ...final, speaker: this.#label(segment.speaker), words };
+      finals.push(this.#finals[index]);
+    }
+    return finals.length > 0 ? { kind: "revised", finals } : null;
+  }
+
+  /** Where there are several channels, a label is that of the channel. @param {string} speaker */
+  #label(speaker) {
+    return this.#channels === 1 ? this.#labels.of(speaker) : speaker;
   }
 
   /** In order of time, which is nearly always at the end. @param {Final} final */
@@ -210,6 +242,12 @@ export class CaptionState {
     this.#finals.shift();
     return Math.max(index - 1, 0);
   }
+}
+
+/** How many labels are taken. @param {readonly Final[]} finals */
+function speakersOf(finals) {
+  const heard = finals.flatMap(({ speaker, words }) => [speaker, ...words.map((word) => word.speaker)]);
+  return heard.reduce((count, speaker) => Math.max(count, speakerNumber(speaker) + 1), 0);
 }
 
 /** The first `count` code points, as the protocol counts them. @param {string} text @param {number} count */

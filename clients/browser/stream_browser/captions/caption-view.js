@@ -1,15 +1,15 @@
 /**
  * The captions that are read while people speak: the newest segments from the bottom up, the stable part distinct from
- * the rest. It is told rows, and knows no events. Text is changed in place, and only where it differs.
+ * the rest, a line for each speaker. It is told rows, and knows no events. Text is changed in place, and only where it
+ * differs.
  */
 
 /**
  * @typedef {object} Row
  * @property {number} key
- * @property {string} name of who speaks; empty where nobody is told apart
- * @property {number} color
- * @property {string} stable
- * @property {string} unstable
+ * @property {{ name: string, color: number, text: string }[]} parts what is stable; `name`: of who speaks, empty where
+ *   nobody is told apart
+ * @property {string} unstable goes on behind the last part
  * @property {string} language BCP 47, or empty
  */
 
@@ -24,8 +24,8 @@
 export class CaptionView {
   #root;
   #most;
-  /** @type {Map<number, Line>} the oldest first */
-  #lines = new Map();
+  /** @type {Map<number, Line[]>} the oldest first; the lines of a row stand together */
+  #rows = new Map();
 
   /**
    * @param {HTMLElement} root
@@ -38,36 +38,54 @@ export class CaptionView {
 
   /** @param {import("./caption-feed.js").Step} step */
   apply(step) {
-    if (step.kind === "show") this.#show(step.row);
+    if (step.kind === "clear") this.clear();
     else if (step.kind === "drop") this.#drop(step.key);
-    else this.clear();
+    else if (step.kind === "show" || this.#rows.has(step.row.key)) this.#show(step.row);
+    this.#nameOnce();
   }
 
   clear() {
-    for (const key of [...this.#lines.keys()]) this.#drop(key);
+    for (const key of [...this.#rows.keys()]) this.#drop(key);
+    delete this.#root.dataset.speakers;
   }
 
   /** @param {Row} row */
-  #show({ key, name, color, stable, unstable, language }) {
-    if (!stable && !unstable) return;
-    const line = this.#lines.get(key) ?? this.#append(key);
-    if (line.stable.data !== stable) line.stable.data = stable;
-    if (line.unstable.data !== unstable) line.unstable.data = unstable;
-    if (line.who.textContent !== name) {
-      line.who.textContent = name;
-      line.element.dataset.speaker = String(color);
+  #show({ key, parts, unstable, language }) {
+    if (!unstable && parts.every(({ text }) => !text)) return;
+    const lines = this.#rows.get(key) ?? this.#begin(key);
+    while (lines.length > parts.length) lines.pop()?.element.remove();
+    for (const [at, { name, color, text }] of parts.entries()) {
+      const line = (lines[at] ??= this.#append(lines.at(-1)));
+      const rest = at === parts.length - 1 ? unstable : "";
+      if (line.stable.data !== text) line.stable.data = text;
+      if (line.unstable.data !== rest) line.unstable.data = rest;
+      if (line.who.textContent !== name) line.who.textContent = name;
+      if (name) line.element.dataset.speaker = String(color);
+      if (name) this.#root.dataset.speakers = ""; // room for their bars, also beside what is nobody's yet
+      if (language && language !== "auto" && line.element.lang !== language) line.element.lang = language;
     }
-    if (language && language !== "auto" && line.element.lang !== language) line.element.lang = language;
   }
 
   /** @param {number} key */
   #drop(key) {
-    this.#lines.get(key)?.element.remove();
-    this.#lines.delete(key);
+    for (const { element } of this.#rows.get(key) ?? []) element.remove();
+    this.#rows.delete(key);
   }
 
-  /** @param {number} key */
-  #append(key) {
+  /** @param {number} key @returns {Line[]} */
+  #begin(key) {
+    /** @type {Line[]} */
+    const lines = [];
+    this.#rows.set(key, lines);
+    for (const oldest of this.#rows.keys()) {
+      if (this.#rows.size <= this.#most) break;
+      this.#drop(oldest);
+    }
+    return lines;
+  }
+
+  /** @param {Line | undefined} before the line of the same row that it comes behind @returns {Line} */
+  #append(before) {
     const element = document.createElement("p");
     element.className = "caption";
     element.dir = "auto";
@@ -80,12 +98,18 @@ export class CaptionView {
     stable.append(line.stable);
     unstable.append(line.unstable);
     element.append(who, stable, unstable);
-    this.#lines.set(key, line);
-    this.#root.append(element);
-    for (const oldest of this.#lines.keys()) {
-      if (this.#lines.size <= this.#most) break;
-      this.#drop(oldest);
-    }
+    if (before) before.element.after(element);
+    else this.#root.append(element);
     return line;
+  }
+
+  /** Who goes on speaking is not named again. */
+  #nameOnce() {
+    let before = "";
+    for (const { element, who } of [...this.#rows.values()].flat()) {
+      const name = who.textContent ?? "";
+      element.toggleAttribute("data-continues", name !== "" && name === before);
+      before = name || before;
+    }
   }
 }

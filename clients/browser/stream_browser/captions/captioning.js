@@ -29,6 +29,7 @@ import { Run } from "./run.js";
  * @property {boolean} opus
  * @property {string} language
  * @property {string} model empty for the server's own
+ * @property {boolean} diarize speakers are told apart
  * @property {boolean} keepAudio
  */
 
@@ -84,12 +85,12 @@ export class Captioning extends EventTarget {
   /** @param {Choice} choice */
   start(choice) {
     if (this.#phase !== "idle") return;
-    const { language, model } = choice;
+    const { language, model, diarize } = choice;
     const run = new Run({
       open: (signal) => this.#open(choice, signal),
       url: this.#api.socketUrl,
       token: () => this.#api.token(),
-      init: { language, ...(model && { model }), max_connection_duration: LONGEST_SEC },
+      init: { language, ...(model && { model }), ...(diarize && { diarize }), max_connection_duration: LONGEST_SEC },
     });
     this.#run = run;
     this.#ring = null;
@@ -184,7 +185,7 @@ export class Captioning extends EventTarget {
     if (change) {
       if (change.kind === "final") this.#keep(change.final);
       this.#change(change);
-      if (change.kind !== "gone" && change.hasNewText) this.#measure(message);
+      if ("hasNewText" in change && change.hasNewText) this.#measure(message);
     }
     this.#listen();
   }

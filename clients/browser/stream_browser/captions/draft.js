@@ -1,11 +1,12 @@
 /**
- * The transcript that survives a reload of its tab: text only, in the tab's session storage, one entry for each final.
- * Bounded by what the storage takes: then the oldest quarter goes.
+ * The transcript that survives a reload of its tab: text only, in the tab's session storage, one entry for each final,
+ * and what its speakers are called. Bounded by what the storage takes: then the oldest quarter goes.
  */
 
 /** @typedef {import("./caption-state.js").Final} Final */
 
 const PREFIX = "stream-server.final.";
+const NAMES = "stream-server.names";
 
 export class Draft {
   #storage;
@@ -40,8 +41,27 @@ export class Draft {
     }
   }
 
+  /** @returns {[string, string][]} what speakers were called by somebody */
+  get names() {
+    try {
+      const names = JSON.parse(this.#storage?.getItem(NAMES) ?? "{}");
+      return Object.entries(names).filter(([, name]) => typeof name === "string");
+    } catch {
+      return []; // not written by us
+    }
+  }
+
+  /** @param {[string, string][]} names */
+  set names(names) {
+    try {
+      this.#storage?.setItem(NAMES, JSON.stringify(Object.fromEntries(names)));
+    } catch {
+      // full: they are there until the page is left
+    }
+  }
+
   clear() {
-    for (const key of this.#keys()) this.#storage?.removeItem(key);
+    for (const key of [...this.#keys(), NAMES]) this.#storage?.removeItem(key);
   }
 
   #keys() {

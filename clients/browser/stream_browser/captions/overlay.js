@@ -3,12 +3,12 @@
  * itself, and again after every end; or it mirrors a caption page that runs in another window of this browser.
  */
 
-import { mirror, stepOf } from "./caption-feed.js";
+import { mirror, stepsOf } from "./caption-feed.js";
 import { CaptionView } from "./caption-view.js";
 import { Captioning } from "./captioning.js";
+import { Cast } from "./cast.js";
 import { element } from "./element.js";
 import { problemOf } from "./problem.js";
-import { Speakers } from "../shared/speaker.js";
 
 const ROWS = 4;
 const GONE_MS = 8000; // captions leave when nothing follows for so long
@@ -29,6 +29,7 @@ export function showOverlay(parameters, api) {
     apply: (/** @type {import("./caption-feed.js").Step} */ step) => {
       if (step.kind === "show") tell(parameters.problems.join(" "));
       view.apply(step);
+      if (step.kind === "revise") return;
       clearTimeout(leaving);
       leaving = setTimeout(() => view.clear(), GONE_MS);
     },
@@ -47,8 +48,8 @@ export function showOverlay(parameters, api) {
  * @param {import("./live-api.js").LiveApi} api
  * @param {import("./caption-feed.js").Screen} screen
  */
-function caption({ source, language, model, problems }, api, screen) {
-  const speakers = new Speakers();
+function caption({ source, language, model, diarize, problems }, api, screen) {
+  const cast = new Cast();
   const captioning = new Captioning(api, { onLevel: () => {} });
   const start = () =>
     captioning.start({
@@ -59,10 +60,12 @@ function caption({ source, language, model, problems }, api, screen) {
       opus: false,
       language: language ?? "auto",
       model: model ?? "",
+      diarize,
       keepAudio: false,
     });
   captioning.addEventListener("change", (event) => {
-    screen.apply(stepOf(/** @type {CustomEvent} */ (event).detail, speakers, captioning.state.channels));
+    const change = /** @type {CustomEvent<import("./caption-state.js").Change>} */ (event).detail;
+    for (const step of stepsOf(change, cast, captioning.state.channels)) screen.apply(step);
   });
   captioning.addEventListener("phase", (event) => {
     const phase = /** @type {CustomEvent} */ (event).detail;

@@ -13,6 +13,7 @@ export const SOURCES = /** @type {const} */ (["microphone", "display", "file"]);
  * @property {"own" | "mirror" | null} overlay captions of its own, or those of another page of this browser; null: none
  * @property {number} lines at most so many lines of captions in the overlay
  * @property {number} size of the overlay's text, in pixels
+ * @property {boolean} diarize whether the overlay's own captions tell speakers apart
  * @property {SourceKind | null} source
  * @property {string | null} language
  * @property {string | null} model
@@ -50,6 +51,7 @@ export function readParameters(query, fragment = "") {
     overlay: overlay === null ? null : overlay === "mirror" ? "mirror" : "own",
     lines: Math.round(number("lines", 2, 1, 8)),
     size: number("size", 48, 12, 300),
+    diarize: asked.has("diarize"),
     source: known,
     language: asked.get("language"),
     model: asked.get("model"),

@@ -67,10 +67,20 @@ const PROBLEMS = Object.freeze({
  */
 export function problemOf(error) {
   const { code = "", message = String(error), retryAfter = 0 } = /** @type {any} */ (error ?? {});
-  const known = PROBLEMS[code];
+  const known = code === "INVALID_INIT" && message.includes("'diarize'") ? noSpeakers(message) : PROBLEMS[code];
   if (!known) return { title: "Something went wrong.", text: sentence(message), action: "retry" };
   const wait = retryAfter ? `Try again in ${Math.ceil(retryAfter)} s.` : "";
   return { ...known, text: [known.text || sentence(message), wait].filter(Boolean).join(" ") };
+}
+
+/** @param {string} message of the server, which says why @returns {Problem} */
+function noSpeakers(message) {
+  const reason = sentence(message.replace(/^field 'diarize': /, ""));
+  return {
+    title: "This server does not tell speakers apart.",
+    text: `${reason} Switch “Tell speakers apart” off, then start again.`,
+    action: "settings",
+  };
 }
 
 /**

@@ -3,8 +3,8 @@
  * shows nothing.
  *
  * Events: `state` ("connecting", "open", "stopping", "ended"), `connection` (of the client), `message` (an event of
- * the protocol), `audio` (samples as they are captured), `gone` (the source has ended by itself), `failed` (the error). After `ended` or `failed` nothing
- * follows.
+ * the protocol), `audio` (samples as they are captured), `gone` (the source has ended by itself), `failed` (the error).
+ * After `ended` or `failed` nothing follows.
  */
 
 import { StreamClient } from "../client/index.js";
@@ -14,7 +14,9 @@ import { StreamClient } from "../client/index.js";
 const GIVE_UP_SEC = 60;
 
 /** The protocol's events that the page looks at. */
-const EVENTS = /** @type {const} */ (["speech_start", "partial", "speech_end", "final_segment", "warning"]);
+const EVENTS = /** @type {const} */ ([
+  "speech_start", "partial", "speech_end", "final_segment", "speakers_revised", "warning",
+]);
 
 export class Run extends EventTarget {
   #options;

@@ -49,6 +49,11 @@ export class SearchView {
     this.#count();
   }
 
+  /** A final whose speakers are others now; its words are the same. @param {Entry} entry */
+  revise(entry) {
+    if (this.#query) this.#mark(entry);
+  }
+
   clear() {
     this.#input.value = "";
     this.#search();
@@ -56,6 +61,7 @@ export class SearchView {
 
   #search() {
     this.#query = this.#input.value.trim();
+    this.#list.toggleAttribute("data-searched", this.#query !== "");
     this.#matches = 0;
     this.#list.ariaLive = "off";
     clearTimeout(this.#timer);
@@ -65,19 +71,23 @@ export class SearchView {
   }
 
   /** @param {Entry} entry @returns {number} how often it matches */
-  #mark({ item, text, final }) {
+  #mark({ item, lines, final }) {
     const ranges = findAll(final.text, this.#query);
     item.hidden = this.#query !== "" && ranges.length === 0;
-    if (!ranges.length && !text.firstElementChild) return 0; // nothing was marked, and nothing is
-    const nodes = [];
-    let position = 0;
-    for (const [start, end] of ranges) {
-      const mark = document.createElement("mark");
-      mark.textContent = final.text.slice(start, end);
-      nodes.push(final.text.slice(position, start), mark);
-      position = end;
+    for (const { part, text } of lines) {
+      if (!ranges.length && !text.firstElementChild) continue; // nothing was marked, and nothing is
+      const nodes = [];
+      let position = 0;
+      for (const range of ranges) {
+        const [start, end] = range.map((at) => Math.min(Math.max(at - part.start, 0), part.text.length));
+        if (start === end) continue;
+        const mark = document.createElement("mark");
+        mark.textContent = part.text.slice(start, end);
+        nodes.push(part.text.slice(position, start), mark);
+        position = end;
+      }
+      text.replaceChildren(...nodes, part.text.slice(position));
     }
-    text.replaceChildren(...nodes, final.text.slice(position));
     return ranges.length;
   }
 

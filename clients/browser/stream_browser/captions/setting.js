@@ -12,6 +12,7 @@
  * @property {string} model empty for the server's own
  * @property {boolean} opus
  * @property {boolean} stereo two channels, each with captions of its own
+ * @property {boolean} diarize speakers are told apart
  * @property {boolean} keepAudio
  * @property {boolean} shortcuts single keys are used
  * @property {number} captionSize one of SIZES
@@ -25,6 +26,7 @@ export const DEFAULTS = Object.freeze({
   model: "",
   opus: false,
   stereo: false,
+  diarize: false,
   keepAudio: true,
   shortcuts: true,
   captionSize: 1,

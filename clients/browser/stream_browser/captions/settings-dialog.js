@@ -17,6 +17,7 @@ export function connectSettings(settings) {
   device.addEventListener("change", () => settings.change({ deviceId: device.value }));
   connectBox("#opus", "opus", settings);
   connectBox("#stereo", "stereo", settings);
+  connectBox("#diarize", "diarize", settings);
   connectBox("#keep-audio", "keepAudio", settings);
   connectBox("#use-shortcuts", "shortcuts", settings);
   connectTheme();
@@ -35,7 +36,11 @@ export function connectSettings(settings) {
   return open;
 }
 
-/** @param {string} selector @param {"opus" | "stereo" | "keepAudio" | "shortcuts"} name @param {Settings} settings */
+/**
+ * @param {string} selector
+ * @param {"opus" | "stereo" | "diarize" | "keepAudio" | "shortcuts"} name
+ * @param {Settings} settings
+ */
 function connectBox(selector, name, settings) {
   const box = element(selector, HTMLInputElement);
   box.checked = settings.values[name];

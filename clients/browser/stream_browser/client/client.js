@@ -72,7 +72,7 @@ export class StreamClient extends TypedTarget {
     this.#backlog = isContainer
       ? new WebmBacklog(maxBufferBytes)
       : new Backlog(sampleBytes(init), maxBufferBytes);
-    this.#timeline = new Timeline(this.#rate, init.sample_rate);
+    this.#timeline = new Timeline(this.#rate, init.sample_rate, init.channels ?? 1);
     this.#questions = new Questions(this.#backlog);
     const parts = {
       door: new Door(url, token, WebSocket, openTimeoutSec),

@@ -71,6 +71,10 @@ export interface Init {
    */
   words?: boolean | null;
   /**
+   * Whether finals say who speaks: the channel where there are several, else told apart by their voices.
+   */
+  diarize?: boolean | null;
+  /**
    * Seconds without audio or `keepalive` until the session ends with `TIMEOUT`; without a connection none pass.
    */
   inactivity_timeout?: number | null;
@@ -178,6 +182,7 @@ export type StreamEvent =
   | Partial
   | SpeechEnd
   | FinalSegment
+  | SpeakersRevised
   | Flushed
   | Configured
   | EndOfTranscript
@@ -299,6 +304,10 @@ export interface Config {
    * Whether finals carry `words`.
    */
   words?: boolean;
+  /**
+   * Whether finals say who speaks: the channel where there are several, else told apart by their voices.
+   */
+  diarize?: boolean;
   /**
    * Seconds without audio or `keepalive` until the session ends with `TIMEOUT`; without a connection none pass.
    */
@@ -502,7 +511,7 @@ export interface FinalSegment {
    */
   words?: Word[];
   /**
-   * Who spoke, where the server tells speakers apart.
+   * Who says most of it: `SPEAKER_00`, `SPEAKER_01`, ... where init asked to `diarize`; left out without text.
    */
   speaker?: string;
   /**
@@ -535,6 +544,41 @@ export interface Word {
    * From 0 to 1.
    */
   confidence: number;
+  /**
+   * Who said it, where speakers are told apart.
+   */
+  speaker?: string;
+}
+/**
+ * What was said about the speakers of earlier finals was wrong: this is so instead.
+ */
+export interface SpeakersRevised {
+  type: "speakers_revised";
+  /**
+   * 1, 2, 3, ... over the session, without a gap.
+   */
+  seq: number;
+  /**
+   * Those whose speakers have changed, in order of `segment_id`; all others stay as they were told.
+   */
+  segments: RevisedSegment[];
+}
+/**
+ * Who speaks in a segment whose final was sent, after all.
+ */
+export interface RevisedSegment {
+  /**
+   * That of the final.
+   */
+  segment_id: number;
+  /**
+   * In the place of the final's `speaker`.
+   */
+  speaker: string;
+  /**
+   * The speaker of each of the final's `words`, in order; left out where it had none.
+   */
+  words?: string[];
 }
 /**
  * Everything that was sent before the flush of this `id` is final.
@@ -616,6 +660,10 @@ export interface Config1 {
    * Whether finals carry `words`.
    */
   words?: boolean;
+  /**
+   * Whether finals say who speaks: the channel where there are several, else told apart by their voices.
+   */
+  diarize?: boolean;
   /**
    * Seconds without audio or `keepalive` until the session ends with `TIMEOUT`; without a connection none pass.
    */

@@ -5,13 +5,17 @@
 // client comes back. Then a new session takes over, here or on another server. It begins where speech may lie that is
 // in no final, and its events get the numbers and times of the stream. Speech of another channel that is heard a second
 // time on the way is left out: a segment that is final already wholly, of one that goes on behind it the words that
-// are.
+// are. A session counts its speakers anew, so those of another one come behind them: a label means one person.
+
+import { SpeakerLabels } from "./speaker-label.js";
 
 /** @typedef {import("./message.js").SpeechStart} SpeechStart */
 /** @typedef {import("./message.js").Partial} Partial */
 /** @typedef {import("./message.js").SpeechEnd} SpeechEnd */
 /** @typedef {import("./message.js").FinalSegment} FinalSegment */
+/** @typedef {import("./message.js").SpeakersRevised} SpeakersRevised */
 /** @typedef {import("./message.js").Warning} Warning */
+/** @typedef {import("./message.js").Word} Word */
 /** @typedef {Exclude<import("./message.js").StreamEvent, { type: "ready" | "ack" | "error" }>} SessionEvent */
 /** @typedef {Exclude<SessionEvent, Warning>} Numbered */
 /** @typedef {{ id: number, channel: number, startMs: number, saidMs: number }} Segment  `id`: of the stream, not of the
@@ -43,6 +47,10 @@ export class Timeline {
   #said = new Map(); // by channel
   /** @type {Pick<FinalSegment, "offset_ms" | "channel" | "text">[]} */
   #finals = [];
+  /** @type {Map<number, number>} */
+  #told = new Map(); // finals of the present session: their number in it, and in the stream
+  #labels = new SpeakerLabels();
+  #isOneChannel;
   #given = 0; // the number of the last event given
   #segments = 0;
   #isRestarted = false;
@@ -54,10 +62,12 @@ export class Timeline {
   /**
    * @param {number} rate  of positions: their number in a second
    * @param {number} [wireRate]  of the samples that the server counts
+   * @param {number} [channels]  of the audio; a container may have more
    */
-  constructor(rate, wireRate = rate) {
+  constructor(rate, wireRate = rate, channels = 1) {
     this.#rate = rate;
     this.#wireRate = wireRate;
+    this.#isOneChannel = channels === 1;
   }
 
   /** The first position that any session could still ask for. */
@@ -92,6 +102,8 @@ export class Timeline {
     this.#base = this.#received = position;
     this.#open.clear();
     this.#held.clear();
+    this.#told.clear();
+    this.#labels = new SpeakerLabels(this.#labels.count);
     this.lastSeq = 0;
     this.#isRestarted = true;
     this.#earlierSec = elapsedSec;
@@ -129,6 +141,8 @@ export class Timeline {
       case "speech_end":
       case "final_segment":
         return this.#grow(event, shift);
+      case "speakers_revised":
+        return this.#revise(event);
       case "flushed":
       case "configured":
         return [event];
@@ -154,6 +168,7 @@ export class Timeline {
   /** @param {Partial | SpeechEnd | FinalSegment} event @param {number} shift @returns {Numbered[]} */
   #grow(event, shift) {
     const { segment_id: number, channel } = event;
+    if (channel > 0) this.#isOneChannel = false;
     const offset = event.offset_ms + shift;
     /** @type {Numbered[]} */
     const begun = [];
@@ -173,7 +188,7 @@ export class Timeline {
     const moved = { ...event, segment_id: segment.id, offset_ms: offset };
     if (moved.type === "final_segment") {
       this.#open.delete(number);
-      return [...begun, this.#finish(moved, shift, segment.saidMs)];
+      return [...begun, this.#finish(moved, number, shift, segment.saidMs)];
     }
     if (moved.type === "partial" && segment.saidMs > 0) moved.stable_chars = 0; // the final begins with a later word
     return [...begun, moved];
@@ -186,13 +201,18 @@ export class Timeline {
     return segment;
   }
 
-  /** @param {FinalSegment} final @param {number} shift @param {number} saidMs @returns {FinalSegment} */
-  #finish(final, shift, saidMs) {
+  /**
+   * @param {FinalSegment} final
+   * @param {number} number  of its session
+   * @param {number} shift
+   * @param {number} saidMs
+   * @returns {FinalSegment}
+   */
+  #finish(final, number, shift, saidMs) {
     const endMs = final.offset_ms + final.duration_ms;
+    if (final.speaker) final = { ...final, speaker: this.#label(final.speaker) };
     if (final.words !== undefined) {
-      const words = final.words
-        .map((word) => ({ ...word, start_ms: word.start_ms + shift, end_ms: word.end_ms + shift }))
-        .filter((word) => word.end_ms > saidMs);
+      const words = final.words.map((word) => this.#moveWord(word, shift)).filter((word) => word.end_ms > saidMs);
       if (words.length < final.words.length) {
         const startMs = words.length > 0 ? words[0].start_ms : Math.min(saidMs, endMs);
         const text = joinText(words.map(({ word }) => word));
@@ -200,10 +220,34 @@ export class Timeline {
       }
       final = { ...final, words };
     }
+    this.#told.set(number, final.segment_id);
     const tail = Math.min(TAIL_MS, Math.floor(final.silence_duration_ms / 2));
     this.#said.set(final.channel, { endMs, freeMs: endMs + tail });
     this.#finals.push({ offset_ms: final.offset_ms, channel: final.channel, text: final.text });
     return final;
+  }
+
+  /** @param {Word} word @param {number} shift @returns {Word} */
+  #moveWord(word, shift) {
+    const moved = { ...word, start_ms: word.start_ms + shift, end_ms: word.end_ms + shift };
+    if (word.speaker) moved.speaker = this.#label(word.speaker);
+    return moved;
+  }
+
+  /** Finals of several channels, of which words may be left out, are never revised. @param {SpeakersRevised} event */
+  #revise(event) {
+    const segments = event.segments.flatMap((segment) => {
+      const id = this.#told.get(segment.segment_id);
+      if (id === undefined) return [];
+      const words = segment.words?.map((speaker) => this.#label(speaker));
+      return [{ ...segment, segment_id: id, speaker: this.#label(segment.speaker), ...(words && { words }) }];
+    });
+    return segments.length > 0 ? [{ ...event, segments }] : [];
+  }
+
+  /** Where there are several channels a label is that of a channel, in every session. @param {string} speaker */
+  #label(speaker) {
+    return this.#isOneChannel ? this.#labels.of(speaker) : speaker;
   }
 
   /** Where another session would begin: before all speech that is in no final, behind all that is in one. */

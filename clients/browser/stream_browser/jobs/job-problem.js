@@ -21,6 +21,7 @@ const ADVICE = {
   UPLOAD_INCOMPLETE: "See whether you are connected, and try again.",
   UNAUTHORIZED: "Try again, and give a key when asked.",
   FORBIDDEN: "Use a key with the scope “transcribe”.",
+  FEATURE_UNAVAILABLE: "Leave it out and choose the file again, or ask whoever runs the server.",
   NOT_FOUND: "It may have been deleted, or belong to another key.",
   RATE_LIMITED: "Wait a little, and try again.",
   SERVICE_UNAVAILABLE: "Wait a little, and try again.",

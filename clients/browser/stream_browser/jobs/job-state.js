@@ -32,8 +32,8 @@
 /** @type {readonly string[]} */
 const SERVER_STATES = ["queued", "processing", "completed", "failed", "cancelled"];
 
-/** What the same file or address would fail with again. */
-const HOPELESS = ["UNSUPPORTED_FORMAT", "FILE_TOO_LARGE", "AUDIO_TOO_LONG", "URL_REFUSED"];
+/** What the same file or address, asked for the same, would fail with again. */
+const HOPELESS = ["UNSUPPORTED_FORMAT", "FILE_TOO_LARGE", "AUDIO_TOO_LONG", "URL_REFUSED", "FEATURE_UNAVAILABLE"];
 
 const PREVIEW_LENGTH = 160;
 

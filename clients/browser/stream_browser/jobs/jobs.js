@@ -112,6 +112,10 @@ part("address-form").addEventListener("submit", async (event) => {
   store.addAddress(address, options());
 });
 
+control("diarize").addEventListener("change", () => {
+  control("num-speakers").disabled = !control("diarize").checked;
+});
+
 part("more").addEventListener("click", () => listEarlier().catch((error) => complain(error)));
 part("back").addEventListener("click", () => {
   location.hash = "";
@@ -219,10 +223,12 @@ function shownId() {
 /** What is asked for with each job. @returns {Record<string, string>} */
 function options() {
   const language = control("language").value;
+  const speakers = control("num-speakers").value;
   return {
     model: control("model").value,
     "timestamp_granularities[]": "word",
     ...(language && language !== "auto" ? { language } : {}),
+    ...(control("diarize").checked && { enable_diarization: "true", ...(speakers && { num_speakers: speakers }) }),
   };
 }
 

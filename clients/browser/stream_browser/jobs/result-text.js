@@ -7,7 +7,6 @@
 
 import { ResultSegment } from "./result-segment.js";
 import { findAll } from "../shared/search.js";
-import { Speakers } from "../shared/speaker.js";
 import { WordIndex } from "./word-index.js";
 
 /** Segments this close to the window get nodes for their words. */
@@ -55,8 +54,8 @@ export class ResultText extends EventTarget {
     });
   }
 
-  /** @param {readonly Segment[]} segments */
-  show(segments) {
+  /** @param {readonly Segment[]} segments @param {readonly (import("../shared/speaker.js").Speaker | null)[]} speakers */
+  show(segments, speakers) {
     this.#near.disconnect();
     this.#now = -1;
     this.#hits = [];
@@ -66,11 +65,9 @@ export class ResultText extends EventTarget {
     this.#segments = segments;
     this.#places = placesOf(segments);
     this.#index = new WordIndex(this.#places);
-    const speakers = new Speakers();
     this.#items = segments.map((segment, place) => {
-      const isNew = segment.speaker !== null && segment.speaker !== segments[place - 1]?.speaker;
-      const speaker = isNew ? speakers.of({ speaker: segment.speaker ?? "", channel: 0, channels: 1 }) : null;
-      return new ResultSegment(segment, place, speaker);
+      const isNew = segment.speaker !== segments[place - 1]?.speaker;
+      return new ResultSegment(segment, place, isNew ? speakers[place] : null);
     });
     this.#list.replaceChildren(...this.#items.map((item) => item.element));
     for (const item of this.#items) this.#near.observe(item.element);

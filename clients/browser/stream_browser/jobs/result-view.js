@@ -10,6 +10,7 @@ import { stemOf } from "./job-state.js";
 import { languageName } from "../shared/language-name.js";
 import { Player } from "./player.js";
 import { ResultText } from "./result-text.js";
+import { Speakers } from "../shared/speaker.js";
 import { FORMATS, formatClock, writeText } from "../shared/transcript.js";
 
 const STEP_MS = 5_000;
@@ -74,9 +75,11 @@ export class ResultView {
   show(job, file, reason = "") {
     this.#part("#loading").hidden = true;
     const { segments, durationMs, language } = readResult(job.result);
-    this.#segments = segments.map((segment) => ({ ...segment, language }));
+    const speakers = new Speakers();
+    const spoken = segments.map(({ speaker }) => speakers.of({ speaker, channel: 0, channels: 1 }));
+    this.#segments = segments.map((segment, at) => ({ ...segment, language, speaker: spoken[at]?.name ?? null }));
     this.#durationMs = durationMs;
-    this.#text.show(segments);
+    this.#text.show(segments, spoken);
     this.#part("#silence").hidden = segments.length > 0;
     this.#part("#missing-part").hidden = !reason;
     this.#part("#missing-part").textContent = reason;
@@ -89,7 +92,7 @@ export class ResultView {
 
   close() {
     this.#player.unload();
-    this.#text.show([]);
+    this.#text.show([], []);
     this.#segments = [];
     for (const part of ["#missing", "#missing-part", "#silence", "#loading", "#follow"]) this.#part(part).hidden = true;
     this.#part("#result-about").textContent = "";

@@ -4,9 +4,11 @@
  *
  * Sets `data-theme` ("light" or "dark") and `data-mode` ("page" or "overlay") on the root element. The theme is that of
  * the system until localStorage "stream-server.theme" says "light" or "dark"; `stream-theme` events tell of a change.
+ * Overlays are dark: their letters are bright, whatever lies behind.
  */
 (() => {
   const root = document.documentElement;
+  const isOverlay = new URLSearchParams(location.search).has("overlay");
   const system = matchMedia("(prefers-color-scheme: dark)");
 
   const chosen = () => {
@@ -19,12 +21,12 @@
 
   const apply = () => {
     const theme = chosen();
-    const isDark = theme === "dark" || (theme !== "light" && system.matches);
+    const isDark = isOverlay || theme === "dark" || (theme !== "light" && system.matches);
     root.dataset.theme = isDark ? "dark" : "light";
   };
 
   apply();
-  root.dataset.mode = new URLSearchParams(location.search).has("overlay") ? "overlay" : "page";
+  root.dataset.mode = isOverlay ? "overlay" : "page";
   system.addEventListener("change", apply);
   addEventListener("storage", apply);
   addEventListener("stream-theme", apply);

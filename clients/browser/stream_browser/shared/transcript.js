@@ -11,6 +11,7 @@ import { cutCues, oneLine } from "./cue.js";
  * @property {number} start_ms
  * @property {number} end_ms
  * @property {number} [confidence] from 0 to 1
+ * @property {string} [speaker] as the server names it
  */
 
 /**

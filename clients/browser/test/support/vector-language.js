@@ -57,7 +57,7 @@ export function fill(pattern, saved) {
 /** @param {any} pattern @param {any} example @param {Record<string, any>} saved @returns {any} */
 function invent(pattern, example, saved) {
   if (pattern === null || typeof pattern !== "object") return pattern;
-  if (Array.isArray(pattern)) return pattern.map((item) => invent(item, undefined, saved));
+  if (Array.isArray(pattern)) return pattern.map((item, at) => invent(item, example?.[at], saved));
   if (pattern.$absent) return undefined;
   if (pattern.$saved) return saved[pattern.$saved];
   if (pattern.$save) return (saved[pattern.$save] = example ?? pattern.$save);
@@ -65,8 +65,15 @@ function invent(pattern, example, saved) {
   if (pattern.$text) return example ?? "text";
   const range = pattern.$int ?? pattern.$number;
   if (range) return Array.isArray(range) ? range[0] : 1;
-  if (pattern.$each) return [invent(pattern.$each, undefined, saved)];
+  if (pattern.$each) {
+    return (example ?? [undefined]).map((/** @type {any} */ item) => invent(pattern.$each, item, saved));
+  }
   if (pattern.$any) return example ?? 1;
-  const filled = Object.entries(pattern).map(([key, item]) => [key, invent(item, example?.[key], saved)]);
-  return { ...example, ...Object.fromEntries(filled.filter(([, value]) => value !== undefined)) };
+  const filled = { ...example };
+  for (const [key, item] of Object.entries(pattern)) {
+    const value = invent(item, example?.[key], saved);
+    if (value === undefined) delete filled[key];
+    else filled[key] = value;
+  }
+  return filled;
 }

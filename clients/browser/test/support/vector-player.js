@@ -274,6 +274,9 @@ export class Player {
       event.received_samples = Math.floor(caller.sent.length / caller.sampleBytes / 2);
       if (pattern.received_samples.$save) this.#saved[pattern.received_samples.$save] = event.received_samples;
     }
+    if (event.type === "final_segment" && pattern.segment_id === undefined) {
+      event.segment_id = caller.said.filter(({ type }) => type === "final_segment").length; // each has its own
+    }
     if ("seq" in event) {
       caller.seq += 1;
       if (typeof pattern.seq === "number") assert.equal(pattern.seq, caller.seq);
