@@ -92,7 +92,8 @@ def converse(
     """
     names = [str(name) for name in rng.permutation(sorted(speakers))[:count]]
     levels = {name: decibels(rng.uniform(-LEVEL_DB, LEVEL_DB)) for name in names}
-    audio = np.zeros(round((seconds + 30) * RATE), np.float32)
+    longest = max(len(recording) for name in names for recording in speakers[name])
+    audio = np.zeros(round((seconds + PAUSE_SEC[1] + 1) * RATE) + longest, np.float32)
     turns: list[tuple[int, int, str]] = []
     end = last_start = 0
     spoken = shared = 0
@@ -103,7 +104,8 @@ def converse(
         speaker = str(rng.choice(unheard or others))
         stretch, speech = _stretch(speakers[speaker], rng)
         if turns and shared < overlap * spoken:
-            start = max(last_start + RATE // 2, end - round(rng.uniform(*OVERLAP_SEC) * RATE), 0)
+            own = max((stop for _, stop, name in turns if name == speaker), default=0)  # nobody speaks over himself
+            start = max(own, last_start + RATE // 2, end - round(rng.uniform(*OVERLAP_SEC) * RATE))
         else:
             start = end + round(rng.uniform(*PAUSE_SEC) * RATE)
         start = start // HOP * HOP

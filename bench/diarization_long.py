@@ -164,8 +164,10 @@ async def _finished(client: httpx2.AsyncClient, job: str, advance: Advance) -> i
 async def _cancelled(server: Server, client: httpx2.AsyncClient, path: Path) -> float:
     """Seconds until nothing is done any more for a job that was deleted on its way."""
     job = await _submitted(client, path, "Enabled")
-    while await _percent(client, job) < CANCEL_AT:
+    percent = 0
+    while percent < CANCEL_AT:
         await asyncio.sleep(_POLL_SEC)
+        percent = await _percent(client, job)
     began = time.monotonic()
     await _asked(client, "DELETE", f"/v1/transcriptions/{job}")
     while True:

@@ -10,16 +10,13 @@ from typing import Final
 from stream_protocol.events import FinalSegment, RevisedSegment
 from stream_protocol.transcript import Turn
 from stream_server.engine.work import SAMPLE_RATE, TimedWord
-from stream_server.speakers.labelling import speaker_at
+from stream_server.speakers.labelling import Span, speakers_at
 from stream_server.speakers.turn import label_of
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 
 MOST_KEPT: Final = 500
 """Finals that can be revised: about an hour of a conversation. What is older stays as it was told."""
-
-Span = tuple[int, int]
-"""From and to, in milliseconds."""
 
 
 @dataclass(slots=True)
@@ -74,7 +71,7 @@ def by_channel(final: FinalSegment) -> FinalSegment:
 
 def _speakers(spans: Sequence[Span], turns: Sequence[Turn]) -> tuple[str, tuple[str, ...]]:
     """Who speaks for the longest in all of these spans, and who speaks in each."""
-    found = tuple(str(speaker_at(start, end, turns)) for start, end in spans)
+    found = tuple(map(str, speakers_at(spans, turns)))
     shares: dict[str, int] = {}
     for speaker, (start, end) in zip(found, spans, strict=True):
         shares[speaker] = shares.get(speaker, 0) + end - start

@@ -25,6 +25,7 @@ from stream_server.jobs.voice import voices_of, wants_names
 from stream_server.jobs.wording import masked, without_punctuation
 from stream_server.settings import Settings
 from stream_server.speakers.diarizer import Diarization
+from stream_server.speakers.embedder import Embedder
 from stream_server.speakers.labelling import label
 from stream_server.speakers.naming import name_speakers
 from stream_server.speakers.registry import SpeakerRegistry
@@ -73,6 +74,8 @@ class Recognition:
             report.now(Progress(FETCHED_PERCENT, "transcription", "Transcribing"))
             if not (job.options.diarize or wants_names(job.options)):
                 return _worded(self._heard(job, file, duration, report, None), job)
+            # Both models first: one that cannot be had is no reason to hear an hour before.
+            embedder = self._speakers.embedder() if wants_names(job.options) else None
             with closing(self._speakers.diarizer().open(job.options.num_speakers)) as diarization:
                 transcript = self._heard(job, file, duration, report, diarization)
                 message = "Telling the speakers apart"
@@ -80,9 +83,9 @@ class Recognition:
                 report.now(progress)
                 with span("job.diarize"):
                     turns = diarization.finish()
-            if wants_names(job.options):
+            if embedder is not None:
                 with span("job.identify"):
-                    turns = self._named(turns, job, file, lambda: report(progress))
+                    turns = self._named(turns, job, file, embedder, lambda: report(progress))
         transcript = _worded(label(transcript, turns), job)
         if job.options.keep_segments:  # only now is it known who says them, and where they are cut
             report.now(progress, transcript.segments)
@@ -146,10 +149,9 @@ class Recognition:
             file.check()
 
     def _named(
-        self, turns: tuple[Turn, ...], job: Job, file: ObjectFile, check: Callable[[], None]
+        self, turns: tuple[Turn, ...], job: Job, file: ObjectFile, embedder: Embedder, check: Callable[[], None]
     ) -> tuple[Turn, ...]:
         """The turns with the names of those whose voices are known."""
-        embedder = self._speakers.embedder()
         voices = voices_of(job.options, job.key, self._registry, embedder)
         try:
             names = name_speakers(turns, file, voices, embedder, check=check)

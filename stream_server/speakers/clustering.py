@@ -62,7 +62,8 @@ class Nodes:
         return len(self._nodes)
 
     def add(self, vector: NDArray[np.float32], weight: float) -> None:
-        """Another unit vector; ``weight``: seconds of speech it stands for."""
+        """Another unit vector; ``weight``: seconds of speech it stands for, more than none."""
+        assert weight > 0
         self._nodes.append(len(self._sums))
         self._sums.append(vector)
         self._sizes.append(1)

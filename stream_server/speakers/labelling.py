@@ -12,24 +12,27 @@ from statistics import fmean
 from stream_protocol.transcript import Segment, Transcript, Word
 from stream_server.speakers.turn import Turn
 
+Span = tuple[int, int]
+"""From and to, in milliseconds."""
 
-def speaker_at(start_ms: int, end_ms: int, turns: Sequence[Turn]) -> str | None:
-    """Who speaks most between ``start_ms`` and ``end_ms``; None only where there are no turns.
 
-    Of several who speak as much of it, it is the one whose turn is the longest: a word that lies under somebody's "yes"
-    belongs to whom it interrupts. Where nobody speaks it is the one who speaks nearest: a model of speech and one of
-    voices do not agree to the tenth of a second on where a word ends.
+def speakers_at(words: Sequence[Span], turns: Sequence[Turn]) -> list[str | None]:
+    """Who says each word of a segment; None only where there are no turns.
+
+    It is who speaks most of the word. Of several who speak as much of it, it is the one whose turn is the longest: a
+    word that lies under somebody's "yes" belongs to whom it interrupts. Where nobody speaks it is the one who speaks
+    nearest: a model of speech and one of voices do not agree to the tenth of a second on where a word ends. With one
+    exception: a single word between two of another speaker is that one's too, unless the turns are clear about it: at
+    least half of the word is its own speaker's, and less than half the other's.
     """
-    return _Floor(turns).holder(start_ms, end_ms)
+    return _Floor(turns).speakers(words)
 
 
 def label(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     """The transcript with its turns, each word with its speaker, and each segment with the one who says it.
 
-    A segment is cut where the speaker changes; the text stays as it was written. Every word gets a speaker, as
-    `speaker_at` says, with one exception: a single word between two of another speaker is that one's too, unless the
-    turns are clear about it: at least half of the word is its own speaker's, and less than half the other's. A segment
-    without words has the speaker to whom most of its time belongs.
+    A segment is cut where the speaker changes; the text stays as it was written. Words have their speakers as
+    `speakers_at` says; a segment without words has the one to whom most of its time belongs.
     """
     floor = _Floor(turns)
     segments = (piece for segment in transcript.segments for piece in _labelled(segment, floor))
@@ -82,24 +85,23 @@ class _Floor:
             self._voices.setdefault(turn.speaker, _Voice(turn.speaker)).add(turn)
 
     def holder(self, start: int, end: int) -> str | None:
-        """As `speaker_at`; of two who are alike in everything, the one who spoke first in the recording."""
+        """Who has it; of two who are alike in everything, the one who spoke first in the recording."""
         end = max(start, end)
         best = max(self._voices.values(), key=lambda voice: voice.claim(start, end), default=None)
         return None if best is None else best.name
 
-    def speakers(self, words: Sequence[Word]) -> list[str | None]:
+    def speakers(self, words: Sequence[Span]) -> list[str | None]:
         """One for each word of a segment."""
-        found = [self.holder(word.start_ms, word.end_ms) for word in words]
+        found = [self.holder(start, end) for start, end in words]
         for at in range(1, len(found) - 1):
             own, other = found[at], found[at - 1]
             if own is None or other is None:  # and so is everybody
                 break
-            if own != other == found[at + 1] and not self._is_clear(words[at], own, other):
+            if own != other == found[at + 1] and not self._is_clear(*words[at], own, other):
                 found[at] = other
         return found
 
-    def _is_clear(self, word: Word, own: str, other: str) -> bool:
-        start, end = word.start_ms, word.end_ms
+    def _is_clear(self, start: int, end: int, own: str, other: str) -> bool:
         return 2 * self._voices[own].share(start, end) >= end - start > 2 * self._voices[other].share(start, end)
 
 
@@ -116,7 +118,7 @@ def _labelled(segment: Segment, floor: _Floor) -> Iterator[Segment]:
     if not segment.words:
         yield replace(segment, speaker=floor.holder(segment.start_ms, segment.end_ms))
         return
-    pieces = _pieces(segment, floor.speakers(segment.words))
+    pieces = _pieces(segment, floor.speakers([(word.start_ms, word.end_ms) for word in segment.words]))
     if len(pieces) == 1:
         yield replace(segment, words=_spoken(pieces[0]), speaker=pieces[0].speaker)
         return

@@ -8,7 +8,7 @@ are remembered. It knows no session and no thread.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_server.speakers.clustering import Nodes
-from stream_server.speakers.community.analysis import Analyzer, Heard, Piece, starts
+from stream_server.speakers.community.analysis import STEP, Analyzer, Heard, Piece, starts
 from stream_server.speakers.community.diarizer import CLEAR_SEC
 from stream_server.speakers.community.feature import SAMPLE_RATE
 from stream_server.speakers.community.network import FRAME, WINDOW
@@ -28,6 +28,9 @@ MOST_NODES: Final = 200
 
 ENOUGH_SEC: Final = 2.0
 """Somebody new need not have said more, however long the others have spoken: callers are told at once."""
+
+LITTLE_SEC: Final = 0.1
+"""What a voice weighs that has had nothing to itself; weighing nothing, it would be nobody's."""
 
 REMEMBERED: Final = 200
 """Segments that can be told anew."""
@@ -52,9 +55,10 @@ class Analysis:
     samples: int
     windows: tuple[Heard, ...]
 
-    def settled(self) -> dict[int, Heard]:
-        """The windows that were whole, by their first frame."""
-        return {heard.start: heard for heard in self.windows if heard.start * FRAME + WINDOW <= self.samples}
+    def settled(self, samples: int) -> dict[int, Heard]:
+        """The windows that were whole, and are where the segment has so many samples, by their first frame."""
+        end = min(samples, self.samples)
+        return {heard.start: heard for heard in self.windows if heard.start * FRAME + WINDOW <= end}
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +76,11 @@ class _Segment:
     told: tuple[Turn, ...] = ()
 
 
+def whole(samples: int) -> int:
+    """How much of a segment that has so many samples, and goes on, can be analysed for good: its windows so far."""
+    return 0 if samples < WINDOW else (samples - WINDOW) // STEP * STEP + WINDOW
+
+
 class LiveDiarization:
     """The voices of one channel of one caller. Not for two threads at once."""
 
@@ -87,10 +96,11 @@ class LiveDiarization:
     def analyse(self, samples: NDArray[np.float32], earlier: Analysis | None = None) -> Analysis:
         """What is heard in a segment, or in as much of it as there is: mono, 16 kHz. Changes nothing.
 
-        Takes some 0.04 s for a second of audio. ``earlier``: of the same segment when there was less of it; what was
-        settled then is not heard again, so that at most the last ten seconds are left to do.
+        Takes some 0.04 s for a second of audio. ``earlier``: of the same segment when there was less of it, or
+        more: a forced cut takes some back. What was settled then is not heard again, so that at most the last ten
+        seconds are left to do.
         """
-        settled = earlier.settled() if earlier is not None else {}
+        settled = earlier.settled(len(samples)) if earlier is not None else {}
         windows = (
             settled.get(first) or self._analyzer.hear(samples[first * FRAME :][:WINDOW], first)
             for first in starts(len(samples))
@@ -107,6 +117,7 @@ class LiveDiarization:
         for window in analysis.windows:
             count.add(window)
             pieces += [(window.start, piece) for piece in window.pieces if piece.vector is not None]
+        pieces.sort(key=lambda found: found[0] + found[1].start)
         self._learn([piece for _, piece in pieces])
         start_ms = 1000 * start // SAMPLE_RATE
         segment = _Segment(
@@ -126,17 +137,17 @@ class LiveDiarization:
         clear = [piece for piece in pieces if piece.clean_sec >= CLEAR_SEC]
         for piece in clear or ([] if len(self._nodes) else pieces):
             assert piece.vector is not None
-            self._nodes.add(piece.vector, piece.clean_sec)
-            self._weights.append(piece.clean_sec)
+            weight = max(piece.clean_sec, LITTLE_SEC)
+            self._nodes.add(piece.vector, weight)
+            self._weights.append(weight)
 
     def _told(self, newest: _Segment) -> Spoken:
         if not len(self._nodes):
             newest.told = (Turn(newest.start_ms, newest.end_ms, label_of(self._last)),)
-            self._known = 1
-            return Spoken(newest.told)
+            return Spoken(newest.told)  # the label is still to be had: most likely it is the first voice's
         clusters = self._nodes.cluster()
-        names = self._names(clusters.of, len(clusters.centers))
-        self._speakers = np.where(clusters.of >= 0, names[clusters.of], -1)
+        heard = clusters.nearest(newest.vectors) if len(newest.pieces) else ()
+        names = self._names(clusters.of, len(clusters.centers), heard)
         revised = {}
         for segment in self._segments:
             who = names[clusters.nearest(segment.vectors)] if len(segment.pieces) else np.zeros(0, np.intp)
@@ -151,9 +162,9 @@ class LiveDiarization:
         self._last = int(newest.told[-1].speaker.rpartition("_")[2])
         return Spoken(newest.told, revised)
 
-    def _names(self, clusters: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    def _names(self, clusters: NDArray[np.intp], count: int, heard: Iterable[int]) -> NDArray[np.intp]:
         """The speaker of each cluster: who has most in common with it, by seconds, of those told so far; else a new
-        one."""
+        one, in the order in which they are ``heard``."""
         old = np.full(len(clusters), -1, np.intp)
         old[: len(self._speakers)] = self._speakers
         shared = np.zeros((count, self._known))
@@ -164,9 +175,12 @@ class LiveDiarization:
             cluster, speaker = divmod(int(shared.argmax()), shared.shape[1])
             names[cluster] = speaker
             shared[cluster], shared[:, speaker] = 0, 0
-        strangers = np.flatnonzero(names < 0)
-        names[strangers] = self._known + np.arange(len(strangers))
-        self._known += len(strangers)
+        for cluster in dict.fromkeys((*heard, *range(count))):
+            if names[cluster] < 0:
+                names[cluster] = self._known
+                self._known += 1
+        # Who has said too little by now keeps the label, for when more of him is heard.
+        self._speakers = np.where(clusters >= 0, names[clusters], old)
         return names
 
     def _turns(self, segment: _Segment, who: NDArray[np.intp]) -> tuple[Turn, ...]:

@@ -7,6 +7,7 @@ is set are kept and counted, and never compared. It does not know recordings, no
 from __future__ import annotations
 
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class SpeakerRegistry:
         Raises:
             JobError: ``CONFLICT``: another person's voice is registered under the name, or there are too many.
         """
+        project, name = _composed(project), _composed(name)
         now, place = self._clock(), {"api_key": key, "project": project, "name": name}
         new = str(uuid.uuid4())
         with writing(self._database) as connection:
@@ -175,8 +177,13 @@ class SpeakerRegistry:
 
 
 def _of(key: str, project: str, name: str | None = None) -> sa.ColumnElement[bool]:
-    condition = (speakers.c.api_key == key) & (speakers.c.project == project)
-    return condition if name is None else condition & (speakers.c.name == name)
+    condition = (speakers.c.api_key == key) & (speakers.c.project == _composed(project))
+    return condition if name is None else condition & (speakers.c.name == _composed(name))
+
+
+def _composed(name: str) -> str:
+    """Unicode's form NFC: an accent may come with its letter or behind it, and is the same name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _require_same(

@@ -96,17 +96,29 @@ class Speakers:
 
 
 class _Once(Generic[Model]):
-    """A model that is loaded when it is first asked for; a load that has failed is tried again."""
+    """A model that is loaded when it is first asked for. A load that has failed is tried again by who asks afterwards;
+    those who were waiting for it have failed too, for a load can take minutes, and they are many."""
 
     def __init__(self, load: Callable[[], Model]) -> None:
         self._load = load
         self._lock = Lock()
         self._model: Model | None = None
+        self._failures = 0
+        self._failure: Exception | None = None
 
     def get(self) -> Model:
+        known = self._failures
         with self._lock:
-            if self._model is None:
+            if self._model is not None:
+                return self._model
+            if self._failure is not None and self._failures > known:
+                raise self._failure.with_traceback(None)
+            try:
                 self._model = self._load()
+            except Exception as error:
+                self._failures, self._failure = self._failures + 1, error
+                raise
+            self._failure = None  # it holds on to all that its load had in hand
             return self._model
 
 

@@ -12,17 +12,25 @@ from stream_server.speakers.turn import UNKNOWN
 _TAKEN: Final = re.compile(rf"{UNKNOWN}|SPEAKER_\d+", re.IGNORECASE)
 """What those are called whom nobody knows."""
 
+_JOINERS: Final = str.maketrans("", "", "\u200c\u200d")
+"""They join or part the letters around them, without which some names are misspelt in Persian, Sinhala or Malayalam."""
+
 
 def _printed(text: str) -> str:
-    if not text.isprintable():
+    visible = _visible(text)
+    if (text and not visible) or not visible.isprintable():
         raise ValueError("has a character in it that is not printed")
     return text
 
 
 def _free(name: str) -> str:
-    if _TAKEN.fullmatch(name):
+    if _TAKEN.fullmatch(_visible(name)):
         raise ValueError("is what somebody is called whom nobody knows; take another name")
     return name
+
+
+def _visible(text: str) -> str:
+    return text.translate(_JOINERS).strip()
 
 
 SpeakerName = Annotated[

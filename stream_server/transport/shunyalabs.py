@@ -5,6 +5,7 @@ Its ``/v1/audio/transcriptions`` is in `transport.openai`, its ``/ws`` is ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
@@ -220,7 +221,8 @@ async def identify(request: Request, caller: TranscribeCaller) -> Identified:
     async with take_in(request, ProjectForm, caller=caller) as intake:
         work = desk.identify(caller, intake.values.project, _file_of(intake.uploads))
         speaker, confidence = await while_connected(request, work)
-        return Identified(speaker=speaker, confidence=round(confidence, 2))
+        # Downwards: what is not enough for a name must not read as if it were.
+        return Identified(speaker=speaker, confidence=math.floor(100 * confidence) / 100)
 
 
 @router.delete(

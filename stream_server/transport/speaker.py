@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO, Final
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from stream_server.audio.vad import VadModel
 from stream_server.auth import Caller
+from stream_server.engine.memory import release_memory
 from stream_server.jobs.error import JobError, Reason
 from stream_server.jobs.object import ObjectStore
 from stream_server.jobs.reader import UnreadableError
@@ -63,10 +64,13 @@ class SpeakerDesk:
         self._vad = vad
         self._free = threading.BoundedSemaphore(MOST_WAITING)
         self._threads = ThreadPoolExecutor(SAMPLES_AT_ONCE, thread_name_prefix="sample")
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="speaker-model")
+        self._asked: Future[Embedder] | None = None
 
     def close(self) -> None:
         """Blocks until nothing is being listened to."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._threads, self._asking):
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def require_identification(self) -> None:
         """Raises: JobError: ``FEATURE_UNAVAILABLE``, where voices cannot be recognized."""
@@ -101,7 +105,7 @@ class SpeakerDesk:
         if not found:
             return found, None
         try:
-            model = (await asyncio.to_thread(self._embedder)).name
+            model = await self._model()
         except EmbedderError as error:
             return found, f"none of them is recognized: {_failed(error).message}"
         mute = [speaker.name for speaker in found if model not in speaker.samples]
@@ -137,6 +141,17 @@ class SpeakerDesk:
             where = f"the project {project!r}" if project else "the project without a name"
             raise JobError(Reason.NOT_FOUND, f"there is no speaker {name!r} in {where}", parameter="name")
 
+    async def _model(self) -> str:
+        """The name of the model. To load it may take minutes: all who wait for that share one thread, which nobody else
+        needs.
+
+        Raises:
+            EmbedderError: it cannot be had.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = self._asking.submit(self._embedder)
+        return (await asyncio.shield(asyncio.wrap_future(self._asked))).name
+
     async def _listen(
         self, caller: Caller, audio: AbstractContextManager[BinaryIO], shortest_sec: float
     ) -> tuple[Embedder, VoiceSample]:
@@ -161,6 +176,8 @@ class SpeakerDesk:
             raise JobError(Reason.SERVICE_UNAVAILABLE, "the recording cannot be read just now") from error
         except (EmbedderError, DiarizerError) as error:
             raise _failed(error) from error
+        finally:
+            release_memory()  # a long sample has taken some hundred megabytes, which would stay with this process
 
     @contextmanager
     def _stored(self, name: str) -> Iterator[BinaryIO]:

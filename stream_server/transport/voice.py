@@ -1,9 +1,9 @@
 """One live caller's audio on its way to what tells voices apart, and what has become of each of its segments.
 
 A channel gets the commands that the engine's stream gets. It keeps the audio of a segment until that has been analysed:
-at a pause in advance, and at the end, unless nothing was heard since. Who it was is settled in order, and only of
-segments in which the recognizer finds text: a cough is no speaker. All of it happens in the event loop. When an
-analysis is run, `diarization` decides; how voices are told apart, neither knows.
+in advance at a pause, or while somebody goes on for long, and at the end, unless nothing was heard since. Who it was is
+settled in order, and only of segments in which the recognizer finds text: a cough is no speaker. All of it happens in
+the event loop. When an analysis is run, `diarization` decides; how voices are told apart, neither knows.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from stream_server.engine.planner import FINAL_SLACK
 from stream_server.engine.work import SAMPLE_RATE, AppendAudio, Audio, CloseSegment, Command, OpenSegment, PauseSegment
-from stream_server.speakers.live import Analysis, Spoken
+from stream_server.speakers.live import Analysis, Spoken, whole
 
-MAX_WAITING: Final = 60 * SAMPLE_RATE
+MAX_WAITING: Final = 30 * SAMPLE_RATE
 """Samples of ended segments of a caller that may wait for their analysis before its socket is no longer read."""
 
 PAUSE_SEC: Final = 0.2
@@ -85,6 +85,17 @@ class HeardSegment:
         return self.analysis is not None and self.analysis.samples == self.length
 
     @property
+    def ripe(self) -> int:
+        """Samples that are worth analysing: all, if there will be no more or somebody pauses, else those that are as
+        they will be at the end."""
+        return self.length if self.is_closed or self.paused_at is not None else whole(self.length)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more could be analysed than has been."""
+        return self.ripe > (self.analysis.samples if self.analysis is not None else 0)
+
+    @property
     def is_due(self) -> bool:
         """Whether it must be analysed before its final can be sent."""
         return self.is_closed and not self.is_known
@@ -135,6 +146,8 @@ class DiarizedChannel:
             case AppendAudio(samples):
                 assert self._open is not None, "audio outside a segment"
                 self._open.append(samples)
+                if self._open.has_more:
+                    self._owner.wake()
             case PauseSegment():
                 assert self._open is not None, "no segment is open"
                 self._open.paused_at = now
@@ -165,11 +178,12 @@ class DiarizedChannel:
         return next((segment for segment in self._segments.values() if segment.is_due), None)
 
     def early(self, now: float) -> HeardSegment | None:
-        """The segment that can be analysed in advance: its speaker pauses, and not for a breath."""
+        """The segment that can be analysed in advance: its speaker has gone on for long, or pauses, and not for a
+        breath."""
         segment = self._open
-        if segment is None or segment.paused_at is None or segment.is_known:
+        if segment is None or not segment.has_more:
             return None
-        return segment if now >= segment.paused_at + PAUSE_SEC else None
+        return segment if segment.paused_at is None or now >= segment.paused_at + PAUSE_SEC else None
 
     def analysed(self, segment: HeardSegment, analysis: Analysis) -> None:
         """This was found in as much of a segment as there was."""

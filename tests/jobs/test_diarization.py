@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import threading
+from typing import NoReturn
 
 import numpy as np
 import orjson
@@ -166,6 +167,21 @@ async def test_an_embedder_that_fails_fails_the_job_and_says_so(settings: Settin
             await desk.answer(await desk.upload(dialog()), IDENTIFIED)
     assert caught.value.reason is Reason.INTERNAL
     assert "the speakers of this recording could not be identified" in caught.value.message
+
+
+async def test_an_embedder_that_cannot_be_had_fails_the_job_before_it_is_heard(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> NoReturn:
+        raise EmbedderError("the index is away")
+
+    diarizer = ScriptedDiarizer(TURNS)
+    speakers = FakeSpeakers(diarizer)
+    monkeypatch.setattr(speakers, "embedder", missing)
+    async with office(settings, speakers=speakers) as desk:
+        with pytest.raises(JobError, match="could not be identified"):
+            await desk.answer(await desk.upload(dialog()), IDENTIFIED)
+    assert diarizer.opened == []
 
 
 async def test_who_reads_along_gets_segments_when_it_is_known_who_says_them(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_protocol.transcript import Segment, Transcript, Turn, Word
-from stream_server.speakers.labelling import label, speaker_at
+from stream_server.speakers.labelling import label, speakers_at
 from tests.formats.nasty import transcripts
 
 A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -57,12 +57,12 @@ def labelled(segment: Segment, *turns: Turn) -> list[tuple[str | None, str]]:
     ],
 )
 def test_who_speaks_between_1_and_2_seconds(turns: tuple[Turn, ...], speaker: str | None) -> None:
-    assert speaker_at(1000, 2000, turns) == speaker
+    assert speakers_at([(1000, 2000)], turns) == [speaker]
 
 
 def test_a_word_without_length_has_a_speaker_too() -> None:
-    assert speaker_at(1500, 1500, (Turn(0, 1000, A), Turn(1400, 3000, B))) == B
-    assert speaker_at(1000, 900, (Turn(0, 999, A), Turn(1001, 5000, B))) == B
+    assert speakers_at([(1500, 1500)], (Turn(0, 1000, A), Turn(1400, 3000, B))) == [B]
+    assert speakers_at([(1000, 900)], (Turn(0, 999, A), Turn(1001, 5000, B))) == [B]
 
 
 def test_a_segment_is_cut_where_the_speaker_changes() -> None:
@@ -160,7 +160,7 @@ def test_nothing_is_lost_and_every_word_has_a_speaker(transcript: Transcript, tu
 @given(TURNS, st.integers(0, 30_000), st.integers(0, 4000))
 def test_who_speaks_most_is_found_by_counting_too(turns: list[Turn], start: int, length: int) -> None:
     """Against a count of the milliseconds in which each speaker speaks."""
-    speaker = speaker_at(start, start + length, turns)
+    (speaker,) = speakers_at([(start, start + length)], turns)
     if not turns:
         assert speaker is None
         return

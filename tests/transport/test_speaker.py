@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from stream_server.app import THREADS
 from stream_server.speakers.diarizer import Diarizer
 from stream_server.speakers.embedder import Embedder, EmbedderError
 from stream_server.transport import speaker as module
@@ -51,12 +52,16 @@ class FailingEmbedder(ToneEmbedder):
 
 @dataclass
 class Models:
-    """What the server has in place of real models; may be changed while it runs."""
+    """What the server has in place of real models; may be changed while it runs. ``gate``: loading waits at it."""
 
     of_voices: Embedder = field(default_factory=ToneEmbedder)
     of_turns: ToneDiarizer = field(default_factory=ToneDiarizer)
+    gate: threading.Event | None = None
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def embedder(self) -> Embedder:
+        self.asked.release()
+        assert self.gate is None or self.gate.wait(30)
         return self.of_voices
 
     def embedded_diarizer(self) -> Diarizer:
@@ -186,6 +191,8 @@ async def test_a_change_of_model_is_said(http: httpx2.AsyncClient, models: Model
         (REGISTER, {"name": "Priya", "voice": "x"}, wav(voice(PRIYA, 3)), "voice"),
         (REGISTER, {"name": "x" * 201}, wav(voice(PRIYA, 3)), "200"),
         (REGISTER, {"name": "a\nb"}, wav(voice(PRIYA, 3)), "not printed"),
+        (REGISTER, {"name": "\u200d"}, wav(voice(PRIYA, 3)), "not printed"),
+        (REGISTER, {"name": "unknown\u200d"}, wav(voice(PRIYA, 3)), "take another name"),
         (REGISTER, {"name": "speaker_00"}, wav(voice(PRIYA, 3)), "take another name"),
         (REGISTER, {"name": "Unknown"}, wav(voice(PRIYA, 3)), "take another name"),
         (REGISTER, {"name": "Priya"}, wav(silence(3)), "no speech is heard"),
@@ -211,6 +218,13 @@ async def test_what_is_refused(
     assert re.search(detail, answer.json()["detail"])
     assert await listed(http) == []
     assert nothing_is_kept(server)
+
+
+@pytest.mark.parametrize("name", ["ශ්\u200dරී", "علی\u200cرضا", "Zoë Müller-O'Hara", "प्रिया"])
+async def test_names_of_every_language(http: httpx2.AsyncClient, name: str) -> None:
+    assert (await register(http, name, PRIYA)).status_code == 200
+    assert await listed(http) == [name]
+    assert (await identify(http, PRIYA))["speaker"] == name
 
 
 async def test_a_name_or_a_project_has_to_be_proper_everywhere(http: httpx2.AsyncClient) -> None:
@@ -299,6 +313,19 @@ async def test_a_model_that_fails_is_not_the_callers_fault(models: Models, http:
     answer = await register(http, "Priya", PRIYA)
     assert answer.status_code == 503
     assert answer.json()["detail"] == "the model of voices has failed; the server's log says why"
+
+
+async def test_a_model_that_takes_long_to_load_takes_one_thread(models: Models, http: httpx2.AsyncClient) -> None:
+    await register(http, "Priya", PRIYA)
+    assert models.asked.acquire(blocking=False)
+    models.gate = threading.Event()
+    first = asyncio.create_task(http.get(LIST))
+    await asyncio.to_thread(models.asked.acquire)
+    others = [asyncio.create_task(http.get(LIST)) for _ in range(THREADS + 8)]
+    for _ in range(4):  # each of these needs a thread, and comes after the others
+        assert (await http.request("DELETE", DELETE, data={"name": "Rahul"})).status_code == 404
+    models.gate.set()
+    assert {answer.status_code for answer in await asyncio.gather(first, *others)} == {200}
 
 
 async def test_a_server_that_takes_no_recordings() -> None:

@@ -152,6 +152,8 @@ test("problems: words for the protocol's errors, the capture's own, and anything
   assert.deepEqual([denied.text, denied.action], ["Allow it, then start again.", "retry"]);
   assert.equal(problemOf(new TypeError("odd")).text, "Odd.");
   assert.ok(problemOf(undefined).title);
+  const busy = { code: "CAPACITY_FULL", message: "as many voices as it can; without 'diarize' none have to be", retryAfter: 2 };
+  assert.match(problemOf(busy).text, /^With “Tell speakers apart” switched off .* Try again in 2 s\.$/);
   const reason = "field 'diarize': diarization is switched off on this server (diarizer=off)";
   const refused = problemOf({ code: "INVALID_INIT", message: reason });
   assert.match(refused.text, /^Diarization is switched off on this server \(diarizer=off\)\. Switch .* off/);

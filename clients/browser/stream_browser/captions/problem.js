@@ -67,14 +67,29 @@ const PROBLEMS = Object.freeze({
  */
 export function problemOf(error) {
   const { code = "", message = String(error), retryAfter = 0 } = /** @type {any} */ (error ?? {});
-  const known = code === "INVALID_INIT" && message.includes("'diarize'") ? noSpeakers(message) : PROBLEMS[code];
+  const known = speakerProblem(code, message) ?? PROBLEMS[code];
   if (!known) return { title: "Something went wrong.", text: sentence(message), action: "retry" };
   const wait = retryAfter ? `Try again in ${Math.ceil(retryAfter)} s.` : "";
   return { ...known, text: [known.text || sentence(message), wait].filter(Boolean).join(" ") };
 }
 
-/** @param {string} message of the server, which says why @returns {Problem} */
-function noSpeakers(message) {
+/**
+ * Where there is room, but not for telling speakers apart.
+ *
+ * @param {string} code
+ * @param {string} message of the server, which says why
+ * @returns {Problem | undefined} nothing where it is about something else
+ */
+function speakerProblem(code, message) {
+  if (!message.includes("'diarize'")) return undefined;
+  if (code === "CAPACITY_FULL") {
+    return {
+      title: "The server tells as many speakers apart as it can.",
+      text: "With “Tell speakers apart” switched off there may be a place.",
+      action: "settings",
+    };
+  }
+  if (code !== "INVALID_INIT") return undefined;
   const reason = sentence(message.replace(/^field 'diarize': /, ""));
   return {
     title: "This server does not tell speakers apart.",
