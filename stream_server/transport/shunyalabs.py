@@ -5,7 +5,6 @@ Its ``/v1/audio/transcriptions`` is in `transport.openai`, its ``/ws`` is ours.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
@@ -17,6 +16,8 @@ from stream_protocol.errors import StreamError
 from stream_server.jobs.database import DATABASE_AWAY
 from stream_server.jobs.error import STATUS, JobError, Reason
 from stream_server.jobs.service import Transcriptions
+from stream_server.speakers.embedder import SAME
+from stream_server.speakers.turn import UNKNOWN
 from stream_server.text.language import language_name
 from stream_server.transport.answer import Sparse
 from stream_server.transport.dialect import (
@@ -221,8 +222,10 @@ async def identify(request: Request, caller: TranscribeCaller) -> Identified:
     async with take_in(request, ProjectForm, caller=caller) as intake:
         work = desk.identify(caller, intake.values.project, _file_of(intake.uploads))
         speaker, confidence = await while_connected(request, work)
-        # Downwards: what is not enough for a name must not read as if it were.
-        return Identified(speaker=speaker, confidence=math.floor(100 * confidence) / 100)
+        shown = round(confidence, 2)
+        if speaker == UNKNOWN:  # what is not enough for a name must not read as if it were
+            shown = min(shown, SAME - 0.01)
+        return Identified(speaker=speaker, confidence=shown)
 
 
 @router.delete(

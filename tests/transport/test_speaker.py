@@ -67,6 +67,9 @@ class Models:
     def embedded_diarizer(self) -> Diarizer:
         return self.of_turns
 
+    def close(self) -> None:
+        pass
+
     def live(self) -> NoReturn:
         raise AssertionError("nobody speaks live here")
 
