@@ -219,7 +219,8 @@ def measure(options: argparse.Namespace, phases: Phases) -> dict[str, Any]:
         long = asyncio.run(diarization_long.measure(speakers, options.minutes, rng, phases))
         checks += long.checks()
         result["long"] = asdict(long)
-    print_checks(checks)
+    if checks:
+        print_checks(checks)
     return result | {"checks": [check.to_dict() for check in checks]}
 
 
