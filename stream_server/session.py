@@ -59,6 +59,7 @@ from stream_server.overload import Degradation
 from stream_server.session_config import SessionConfig
 from stream_server.session_segment import SessionSegment
 from stream_server.session_speaker import SpeakerBook, by_channel
+from stream_server.session_wait import Waits
 
 ACK_INTERVAL = 1.0
 """Seconds of audio between two ``ack`` events."""
@@ -104,15 +105,6 @@ class _Lane:
         return self.arrivals[0][1] if self.arrivals else now
 
 
-@dataclass(slots=True)
-class _Wait:
-    """A flush or the end: what is still to come before it can be answered."""
-
-    message: Flush | End
-    channels: set[int]  # whose segmenter has not reached it
-    segments: set[int]  # whose final has not come
-
-
 class Session:
     """One caller's session.
 
@@ -145,7 +137,7 @@ class Session:
         self._lanes: dict[int, _Lane] = {}
         self._segments: dict[int, SessionSegment] = {}
         self._texts: list[tuple[int, int, str]] = []  # (offset_ms, channel, text) of every final
-        self._waits: dict[int, _Wait] = {}
+        self._waits = Waits()
         self._error: StreamError | None = None
         self._events: list[wire.Event] = []
         self._commands: list[tuple[int, Command]] = []
@@ -156,7 +148,7 @@ class Session:
         self._speakers = SpeakerBook()
         self._to_find: list[tuple[int, bool]] = []
         self._turns: dict[int, _Spoken] = {}  # by segment, until its final is sent
-        self._seq = self._next_segment = self._next_wait = 0
+        self._seq = self._next_segment = 0
         self._total_segments = self._acked = 0
 
     # -- what comes out ------------------------------------------------------------------------------------------------
@@ -398,9 +390,7 @@ class Session:
             raise ClientError(ErrorCode.PROTOCOL_ERROR, f"flush: field 'id' may have {MAX_FLUSH_ID} characters")
 
     def _flush(self, message: Flush | End, now: float) -> None:
-        number = self._next_wait
-        self._next_wait += 1
-        self._waits[number] = _Wait(message, set(self._lanes), set())
+        number = self._waits.add(message, self._lanes)
         for index, lane in self._lanes.items():
             self._take(index, lane.channel.flush(Marker(number)), now)
         self._settle(now)
@@ -459,17 +449,14 @@ class Session:
                     self._events.append(segment.speech_end_event(self._number()))
                     lane.open, lane.cut_at = None, event.end if event.silence == 0 else None
                 case Marker(number):
-                    wait = self._waits[number]
-                    wait.channels.discard(index)
-                    wait.segments |= {key for key, segment in self._segments.items() if segment.channel == index}
+                    unsent = (key for key, segment in self._segments.items() if segment.channel == index)
+                    self._waits.reached(number, index, unsent)
 
     def _send_finals(self, channel: int, now: float) -> None:
         """Send the finals of a channel that wait for nothing any more."""
         finals = self._lanes[channel].finals
         while finals and self._send_final(finals[0], now):
-            for wait in self._waits.values():
-                wait.segments.discard(finals[0].segment_id)
-            finals.popleft()
+            self._waits.sent(finals.popleft().segment_id)
         self._settle(now)
 
     def _send_final(self, result: Result, now: float) -> bool:
@@ -494,13 +481,11 @@ class Session:
 
     def _settle(self, now: float) -> None:
         """Answer the flushes, oldest first, whose finals have all been sent; then the end."""
-        for number in sorted(self._waits):
-            wait = self._waits[number]
-            if wait.channels or wait.segments or self.state is State.CLOSED:
-                return
-            del self._waits[number]
-            if isinstance(wait.message, Flush):
-                self._events.append(wire.Flushed(seq=self._number(), id=wait.message.id))
+        if self.state is State.CLOSED:
+            return
+        for message in self._waits.answerable():
+            if isinstance(message, Flush):
+                self._events.append(wire.Flushed(seq=self._number(), id=message.id))
             elif self._error is not None:
                 self._close_with(self._error)
             else:

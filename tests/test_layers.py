@@ -47,6 +47,7 @@ SESSION = (
     "stream_server.session_config",
     "stream_server.session_segment",
     "stream_server.session_speaker",
+    "stream_server.session_wait",
     "stream_server.channel",
     "stream_server.negotiation",
     "stream_server.overload",
