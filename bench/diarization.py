@@ -23,30 +23,24 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench import diarization_long, diarization_peer, machine
+from bench import diarization_live, diarization_long, diarization_peer, machine
 from bench.command import FAILURES
 from bench.conversation import Conversation, converse, load_speakers
 from bench.labelled_speech import RATE
 from bench.option import count, some_of
 from bench.progress import ProgressDisplay
 from bench.report import Check, Phases, figure, print_checks, print_table
-from bench.turn_score import TurnScore, WordScore
-from stream_server.audio.segmenter import SegmentAudio, SegmentEnded, SegmenterSettings, SegmentStarted
-from stream_server.audio.vad import VadSettings, load_vad
-from stream_server.channel import Channel, Marker
+from bench.turn_score import Tally
 from stream_server.recording import write_wav
 from stream_server.settings import Settings
 from stream_server.speakers.diarizer import DiarizerError
-from stream_server.speakers.service import load_speakers as load_models
-from stream_server.speakers.turn import Turn
 from stream_server.terminal import say_error
 from stream_server.transcribe import Transcriber
 
@@ -59,40 +53,6 @@ LINES: Final[dict[str, Callable[[Conversation], Conversation]]] = {
 MOST_ERROR: Final = {"clean": 15.0, "telephone": 20.0}
 LEAST_WORDS: Final = 95.0
 FRAME: Final = RATE // 10
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has been found by one way over one line."""
-
-    turns: TurnScore = field(default_factory=TurnScore)
-    words: WordScore = field(default_factory=WordScore)
-    worst: float = 0.0
-    counted: int = 0  # conversations with the right number of speakers
-    conversations: int = 0
-    audio_sec: float = 0.0
-    cpu_sec: float = 0.0
-    segments: int = 0
-    revised: int = 0
-
-    def add(self, conversation: Conversation, turns: Sequence[Turn], cpu_sec: float) -> None:
-        self.worst = max(self.worst, self.turns.add(conversation, turns))
-        self.counted += len({turn.speaker for turn in turns}) == conversation.speakers
-        self.conversations += 1
-        self.audio_sec += conversation.seconds
-        self.cpu_sec += cpu_sec
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **asdict(self.turns.total()),
-            "worst": self.worst,
-            "counted": self.counted / self.conversations,
-            "words": self.words.words,
-            "right_words": self.words.share if self.words.words else None,
-            "cpu_per_sec": self.cpu_sec / self.audio_sec,
-            "segments": self.segments,
-            "revised": self.revised,
-        }
 
 
 def files(conversations: Sequence[Conversation], phases: Phases) -> dict[str, Tally]:
@@ -113,59 +73,6 @@ def files(conversations: Sequence[Conversation], phases: Phases) -> dict[str, Ta
                 tallies[line].words.add(heard, words, transcript.turns)
                 advance(1)
     return tallies
-
-
-def live(conversations: Sequence[Conversation], phases: Phases) -> dict[str, dict[str, Tally]]:
-    """Every conversation segment by segment: as told at first, and at last."""
-    models = load_models(Settings.load({}))
-    tallies = {line: {"as told": Tally(), "in the end": Tally()} for line in LINES}
-    advance = phases.begin("live", len(LINES) * len(conversations))
-    for conversation in conversations:
-        for line, carry in LINES.items():
-            heard = carry(conversation)
-            diarization = models.live()
-            began = time.process_time()
-            told: dict[int, tuple[Turn, ...]] = {}
-            last: dict[int, tuple[Turn, ...]] = {}
-            revised = 0
-            for number, (start, samples) in enumerate(_segments(heard)):
-                spoken = diarization.tell(number, start, diarization.analyse(samples))
-                told[number] = last[number] = spoken.turns
-                changed = {
-                    segment: turns for segment, turns in spoken.revised.items() if _who(turns) != _who(last[segment])
-                }
-                revised += len(changed)
-                last.update(spoken.revised)
-            cpu = time.process_time() - began
-            for when, by_segment in (("as told", told), ("in the end", last)):
-                tally = tallies[line][when]
-                tally.add(heard, [turn for turns in by_segment.values() for turn in turns], cpu)
-                tally.segments += len(by_segment)
-                tally.revised += revised
-            advance(1)
-    return tallies
-
-
-def _who(turns: Sequence[Turn]) -> list[str]:
-    return [turn.speaker for turn in turns]
-
-
-def _segments(conversation: Conversation) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """As the server cuts them for a live caller."""
-    channel = Channel(load_vad("webrtc", VadSettings()), SegmenterSettings())
-    events = [
-        event
-        for start in range(0, len(conversation.audio), FRAME)
-        for event in channel.receive(conversation.audio[start : start + FRAME])
-    ]
-    start, pieces = 0, list[NDArray[np.float32]]()
-    for event in [*events, *channel.flush(Marker(0))]:
-        if isinstance(event, SegmentStarted):
-            start, pieces = event.start, []
-        elif isinstance(event, SegmentAudio):
-            pieces.append(event.samples)
-        elif isinstance(event, SegmentEnded):
-            yield start, np.concatenate(pieces)[: event.end - start]
 
 
 def _percent(share: float | None) -> str:
@@ -208,7 +115,9 @@ def measure(options: argparse.Namespace, phases: Phases) -> dict[str, Any]:
         checks += _checks(found, "files")
         result["files"] = {line: tally.to_dict() for line, tally in found.items()}
     if "live" in options.only:
-        told = live(conversations, phases)
+        over = {line: [carry(conversation) for conversation in conversations] for line, carry in LINES.items()}
+        advance = phases.begin("live", 2 * len(LINES) * len(conversations))
+        told = diarization_live.measure(over, advance)
         flat = {f"{line}, {when}": tally for line, whens in told.items() for when, tally in whens.items()}
         _print("Live", flat)
         checks += _checks({line: whens["in the end"] for line, whens in told.items()}, "live, in the end")

@@ -1,11 +1,11 @@
-"""How right it is who speaks when, and whose words are whose: the field's own error rate, and a share of words."""
+"""Who speaks when, and whose words are whose: how right it is by the field's own rate and by words, and what it cost."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from bench.conversation import Conversation
 from bench.labelled_speech import RATE
@@ -94,6 +94,40 @@ class WordScore:
                 continue
             self.words += 1
             self.right += names.get(word.speaker or "") in true
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been found by one way over one line."""
+
+    turns: TurnScore = field(default_factory=TurnScore)
+    words: WordScore = field(default_factory=WordScore)
+    worst: float = 0.0
+    counted: int = 0  # conversations with the right number of speakers
+    conversations: int = 0
+    audio_sec: float = 0.0
+    cpu_sec: float = 0.0
+    segments: int = 0
+    revised: int = 0
+
+    def add(self, conversation: Conversation, turns: Sequence[Turn], cpu_sec: float) -> None:
+        self.worst = max(self.worst, self.turns.add(conversation, turns))
+        self.counted += len({turn.speaker for turn in turns}) == conversation.speakers
+        self.conversations += 1
+        self.audio_sec += conversation.seconds
+        self.cpu_sec += cpu_sec
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(self.turns.total()),
+            "worst": self.worst,
+            "counted": self.counted / self.conversations,
+            "words": self.words.words,
+            "right_words": self.words.share if self.words.words else None,
+            "cpu_per_sec": self.cpu_sec / self.audio_sec,
+            "segments": self.segments,
+            "revised": self.revised,
+        }
 
 
 def _names(conversation: Conversation, turns: Sequence[Turn]) -> dict[str, str]:

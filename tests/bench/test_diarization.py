@@ -25,6 +25,7 @@ from tests.support.voices import FakeVoices
 
 NEEDS_BENCH = "the extra `bench` is not installed"
 diarization = pytest.importorskip("bench.diarization", reason=NEEDS_BENCH)
+diarization_live = pytest.importorskip("bench.diarization_live", reason=NEEDS_BENCH)
 diarization_long = pytest.importorskip("bench.diarization_long", reason=NEEDS_BENCH)
 diarization_peer = pytest.importorskip("bench.diarization_peer", reason=NEEDS_BENCH)
 
@@ -114,7 +115,7 @@ def test_targets_are_in_percent() -> None:
 def test_segments_are_those_of_the_server() -> None:
     said = recital(3)
     audio = np.frombuffer(said.pcm, "<i2").astype(np.float32) / 32768
-    segments = list(diarization._segments(Conversation(audio, ())))
+    segments = list(diarization_live._segments(Conversation(audio, ())))
     assert len(segments) == 3
     for (start, samples), began in zip(segments, said.starts, strict=True):
         assert start / RATE == pytest.approx(began - 0.3, abs=0.3)  # a little before it
@@ -135,18 +136,18 @@ def test_a_live_caller_is_told_at_first_and_at_last(revises: bool, monkeypatch: 
             voices.append(FakeVoices(revises=revises))
             return voices[-1]
 
-    monkeypatch.setattr(diarization, "load_models", lambda settings: Models())
-    found = diarization.live([Conversation(audio, (first, second))], Quiet())
-    told, last = (found["clean"][when].to_dict() for when in ("as told", "in the end"))
+    monkeypatch.setattr(diarization_live, "load_speakers", lambda settings: Models())
+    found = diarization_live._told([Conversation(audio, (first, second))], lambda done: None)
+    told, last = (found[when].to_dict() for when in ("as told", "in the end"))
     assert told["error"] == pytest.approx(0.5, abs=0.1)
     assert last["error"] == (pytest.approx(0, abs=0.01) if revises else told["error"])
     for tally in (told, last):
         assert (tally["segments"], tally["revised"]) == (2, int(revises))
-    assert [len(each.told) for each in voices] == [2, 2], "a caller for each line"
+    assert [len(each.told) for each in voices] == [2]
 
 
 def _cut(audio: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
-    return list(diarization._segments(Conversation(audio, ())))
+    return list(diarization_live._segments(Conversation(audio, ())))
 
 
 @pytest.mark.parametrize(
