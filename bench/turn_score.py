@@ -1,4 +1,4 @@
-"""Who speaks when, and whose words are whose: how right it is by the field's own rate and by words, and what it cost."""
+"""Who speaks when, and whose words are whose: how right it is by the field's own rate and by words, and its cost."""
 
 from __future__ import annotations
 
