@@ -90,7 +90,7 @@ def test_a_job_of_audiotext(client: httpx2.Client) -> None:
 
 
 def test_a_translation_of_luxasr(client: httpx2.Client) -> None:
-    query = {"language": "en", "target_langs": "de,fr", "outfmt": "text"}
+    query = {"language": "en", "target_langs": "de,fr", "outfmt": "text", "diarization": "Disabled"}
     job = client.post("/translate", params=query, content=clip()).json()["job_id"]
     status = finished(client, f"/v3/translate/jobs/{job}")
     assert status["status"] == "failed"
