@@ -10,8 +10,8 @@ from typing import Final
 from stream_protocol.events import FinalSegment, RevisedSegment
 from stream_protocol.transcript import Turn
 from stream_server.engine.work import SAMPLE_RATE, TimedWord
-from stream_server.speakers.labelling import Span, speakers_at
-from stream_server.speakers.turn import label_of
+from stream_server.speakers.labelling import speakers_at
+from stream_server.speakers.turn import Span, label_of
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 

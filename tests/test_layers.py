@@ -124,7 +124,12 @@ LAYERS = (
         (PROTOCOL, AUDIO, ENGINE, SETTINGS, *JOB_TABLES, f"{JOBS}.error", SPEAKERS),
         ("numpy", "sqlalchemy"),
     ),
-    Layer((f"{SPEAKERS}.clustering", f"{SPEAKERS}.community.track"), (SPEAKERS,), ("numpy",), pure=True),
+    Layer(
+        (f"{SPEAKERS}.clustering", f"{SPEAKERS}.span", f"{SPEAKERS}.community.track"),
+        (SPEAKERS,),
+        ("numpy",),
+        pure=True,
+    ),
     Layer((f"{SPEAKERS}.community.network",), (SPEAKERS,), ("numpy", "onnxruntime")),
     Layer((f"{SPEAKERS}.process",), (PRIORITY, SPEAKERS), ("numpy",)),
     Layer((f"{SPEAKERS}.onnx_embedder",), (ENGINE, SPEAKERS), ("numpy", "onnxruntime")),

@@ -10,10 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from stream_protocol.transcript import Segment, Transcript, Word
-from stream_server.speakers.turn import Turn
-
-Span = tuple[int, int]
-"""From and to, in milliseconds."""
+from stream_server.speakers.turn import Span, Turn
 
 
 def speakers_at(words: Sequence[Span], turns: Sequence[Turn]) -> list[str | None]:

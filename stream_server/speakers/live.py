@@ -91,7 +91,7 @@ class LiveDiarization:
         self._speakers = np.zeros(0, np.intp)  # as told last
         self._known = 0  # speakers who have a label
         self._segments: deque[_Segment] = deque(maxlen=REMEMBERED)
-        self._last = 0  # who spoke last
+        self._last = label_of(0)  # who spoke last
 
     def analyse(self, samples: NDArray[np.float32], earlier: Analysis | None = None) -> Analysis:
         """What is heard in a segment, or in as much of it as there is: mono, 16 kHz. Changes nothing.
@@ -143,7 +143,7 @@ class LiveDiarization:
 
     def _told(self, newest: _Segment) -> Spoken:
         if not len(self._nodes):
-            newest.told = (Turn(newest.start_ms, newest.end_ms, label_of(self._last)),)
+            newest.told = (Turn(newest.start_ms, newest.end_ms, self._last),)
             return Spoken(newest.told)  # the label is still to be had: most likely it is the first voice's
         clusters = self._nodes.cluster()
         heard = clusters.nearest(newest.vectors) if len(newest.pieces) else ()
@@ -159,7 +159,7 @@ class LiveDiarization:
                 if segment is not newest:
                     revised[segment.id] = turns
                 segment.told = turns
-        self._last = int(newest.told[-1].speaker.rpartition("_")[2])
+        self._last = newest.told[-1].speaker
         return Spoken(newest.told, revised)
 
     def _names(self, clusters: NDArray[np.intp], count: int, heard: Iterable[int]) -> NDArray[np.intp]:
@@ -187,6 +187,6 @@ class LiveDiarization:
         spans = ((first, end, int(speaker)) for (first, end), speaker in zip(segment.pieces, who, strict=True))
         turns = turns_of(segment.counts, spans, self._known, segment.end_ms - segment.start_ms)
         if not turns:  # too short to be told by: whoever has spoken goes on
-            speaker = segment.told[0].speaker if segment.told else label_of(self._last)
+            speaker = segment.told[0].speaker if segment.told else self._last
             return (Turn(segment.start_ms, segment.end_ms, speaker),)
         return tuple(Turn(segment.start_ms + start, segment.start_ms + end, label_of(who)) for start, end, who in turns)

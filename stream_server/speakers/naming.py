@@ -15,8 +15,8 @@ from stream_server.audio.file import AudioFile, read_audio
 from stream_server.speakers.embedder import Embedder
 from stream_server.speakers.registry import Voices
 from stream_server.speakers.sample import SHORTEST_SEC
-from stream_server.speakers.solo import Span, length, longest_spans, solo_spans
-from stream_server.speakers.turn import UNKNOWN, Turn
+from stream_server.speakers.solo import length, longest_spans, solo_spans
+from stream_server.speakers.turn import UNKNOWN, Span, Turn
 
 MOST_SPEECH_MS: Final = 20_000
 """What is listened to of each speaker."""

@@ -15,8 +15,9 @@ from stream_server.audio.vad import SAMPLE_RATE, VadModel
 from stream_server.jobs.error import JobError, Reason
 from stream_server.speakers.diarizer import Diarizer
 from stream_server.speakers.embedder import Embedder
-from stream_server.speakers.solo import Span, length, longest_spans, solo_spans
-from stream_server.speakers.turn import Turn, label_of
+from stream_server.speakers.solo import length, longest_spans, solo_spans
+from stream_server.speakers.span import runs
+from stream_server.speakers.turn import Span, Turn, label_of
 
 LISTEN_SEC: Final = 120
 """So much of a recording is listened to, from its beginning."""
@@ -109,8 +110,7 @@ def _turns(samples: NDArray[np.float32], vad: VadModel) -> tuple[Turn, ...]:
     size = vad.frame_samples
     whole = samples[: len(samples) // size * size]
     (speech,) = vad.detect([vad.new_state()], [whole])
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], speech >= 0.5, [False])).astype(np.int8)))
-    spans: list[Span] = [(int(start) * size // _MS, int(end) * size // _MS) for start, end in edges.reshape(-1, 2)]
+    spans: list[Span] = [(start * size // _MS, end * size // _MS) for start, end in runs(speech >= 0.5)]
     return tuple(Turn(start, end, label_of(0)) for start, end in spans)
 
 

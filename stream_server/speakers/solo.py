@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from stream_server.speakers.turn import Turn
-
-Span = tuple[int, int]
-"""From and to, in milliseconds."""
+from stream_server.speakers.turn import Span, Turn
 
 
 def solo_spans(turns: Iterable[Turn]) -> dict[str, list[Span]]:

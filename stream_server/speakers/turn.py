@@ -11,6 +11,9 @@ from stream_protocol.transcript import Turn
 
 __all__ = ["UNKNOWN", "Turn", "label_of", "renamed"]
 
+Span = tuple[int, int]
+"""From and to, in milliseconds."""
+
 UNKNOWN: Final = "unknown"
 """What somebody is called whom the registry does not know."""
 

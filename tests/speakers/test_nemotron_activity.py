@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.speakers.nemotron.activity import LONGEST_GAP_MS, SHORTEST_TURN_MS, turns_of
+from stream_server.speakers.nemotron.activity import turns_of
+from stream_server.speakers.span import BRIDGED_MS, SHORTEST_MS
 from stream_server.speakers.turn import Turn
 
 FRAME_MS = 10
@@ -36,7 +37,7 @@ def test_labels_go_by_first_speech_and_not_by_the_models_order() -> None:
 
 
 def test_a_short_pause_is_bridged_and_a_long_one_parts() -> None:
-    bridged, parting = LONGEST_GAP_MS // FRAME_MS - 1, LONGEST_GAP_MS // FRAME_MS
+    bridged, parting = BRIDGED_MS // FRAME_MS - 1, BRIDGED_MS // FRAME_MS
     assert turns("X" * 20 + "x" * bridged + "X" * 20) == [(0, 400 + 10 * bridged, "00")]
     assert turns("X" * 20 + "x" * parting + "X" * 20) == [
         (0, 200, "00"),
@@ -45,10 +46,10 @@ def test_a_short_pause_is_bridged_and_a_long_one_parts() -> None:
 
 
 def test_a_flicker_is_no_turn_and_no_speaker() -> None:
-    shortest = SHORTEST_TURN_MS // FRAME_MS
+    shortest = SHORTEST_MS // FRAME_MS
     flicker = "x" * 5 + "X" * (shortest - 1) + "x" * 100
     speaker = "x" * 50 + "X" * shortest + "x" * (len(flicker) - 50 - shortest)
-    assert turns(flicker, speaker) == [(500, 500 + SHORTEST_TURN_MS, "00")]
+    assert turns(flicker, speaker) == [(500, 500 + SHORTEST_MS, "00")]
 
 
 def test_flickers_close_together_are_a_turn() -> None:
@@ -87,10 +88,10 @@ def test_turns_are_in_order_and_those_of_one_speaker_apart(speakers: list[str], 
     first: dict[str, Turn] = {}
     last: dict[str, Turn] = {}
     for turn in found:
-        assert 0 <= turn.start_ms <= turn.end_ms - SHORTEST_TURN_MS
+        assert 0 <= turn.start_ms <= turn.end_ms - SHORTEST_MS
         assert turn.end_ms <= 120 * FRAME_MS
         if turn.speaker in last:
-            assert turn.start_ms - last[turn.speaker].end_ms >= LONGEST_GAP_MS
+            assert turn.start_ms - last[turn.speaker].end_ms >= BRIDGED_MS
         first.setdefault(turn.speaker, turn)
         last[turn.speaker] = turn
     assert list(first) == [f"SPEAKER_{index:02}" for index in range(len(first))]

@@ -7,9 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from stream_server.speakers.community.analysis import Heard, runs, starts
+from stream_server.speakers.community.analysis import Heard, starts
 from stream_server.speakers.community.network import FIRST, FRAME, FRAMES, WINDOW
-from stream_server.speakers.community.track import BRIDGED_MS, SHORTEST_MS, Count, labelled, turns_of
+from stream_server.speakers.community.track import Count, labelled, turns_of
+from stream_server.speakers.span import BRIDGED_MS, SHORTEST_MS, runs
 from stream_server.speakers.turn import Turn
 
 LONG_MS = 10**9

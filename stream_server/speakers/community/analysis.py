@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stream_server.speakers.community.feature import HOP, SAMPLE_RATE, filter_bank
 from stream_server.speakers.community.feature import WINDOW as FEATURE
 from stream_server.speakers.community.network import FIRST, FRAME, FRAMES, WINDOW, CommunityEmbedder, Segmentation
+from stream_server.speakers.span import runs
 
 PIECE_SEC: Final = 3.0
 STEP: Final = 296 * FRAME
@@ -92,12 +93,6 @@ def starts(samples: int) -> Iterator[int]:
     last = max(0, -(-(samples - WINDOW) // FRAME))
     yield from range(0, last, step)
     yield last
-
-
-def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The stretches [from, to) where a mask is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _pieces(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

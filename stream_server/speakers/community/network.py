@@ -25,8 +25,6 @@ FRAME: Final = 270
 """Samples from one of its frames to the next."""
 FIRST: Final = 360
 """Samples before the span of its first frame: a frame sees 991 samples, and stands for the middle of them."""
-LOCAL_SPEAKERS: Final = 3
-DIMENSION: Final = 256
 MOST_FRAMES: Final = 1000
 """Frames of 10 ms that are embedded at once: half a minute of them would take 0.3 GB."""
 

@@ -12,15 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.speakers.community.analysis import Heard, runs
+from stream_server.speakers.community.analysis import Heard
 from stream_server.speakers.community.feature import SAMPLE_RATE
 from stream_server.speakers.community.network import FIRST, FRAME
+from stream_server.speakers.span import bridged, runs
 from stream_server.speakers.turn import Turn, label_of
 
-BRIDGED_MS: Final = 250
-"""A shorter pause of somebody belongs to his turn."""
-SHORTEST_MS: Final = 100
-"""What is left shorter than this is no turn."""
 _BLOCK: Final = 4096  # frames that are decided at once
 
 
@@ -67,22 +64,20 @@ def turns_of(
         speaks[first : first + _BLOCK] = (rank < counts[first : first + _BLOCK, None]) & (block > 0)
     turns = []
     for speaker in range(speakers):
-        turns += [(start, end, speaker) for start, end in _bridged(runs(speaks[:, speaker]), duration_ms)]
+        spans_ms = (
+            (_milliseconds(first, duration_ms), _milliseconds(end, duration_ms))
+            for first, end in runs(speaks[:, speaker])
+        )
+        turns += [(start_ms, end_ms, speaker) for start_ms, end_ms in bridged(spans_ms)]
     return sorted(turns)
+
+
+def _milliseconds(frame: int, duration_ms: int) -> int:
+    """Where a frame begins."""
+    return min(duration_ms, 1000 * (frame * FRAME + FIRST) // SAMPLE_RATE)
 
 
 def labelled(turns: Sequence[tuple[int, int, int]]) -> tuple[Turn, ...]:
     """The turns with labels in order of first speech."""
     order = {speaker: label_of(place) for place, speaker in enumerate(dict.fromkeys(turn[2] for turn in turns))}
     return tuple(Turn(start, end, order[speaker]) for start, end, speaker in turns)
-
-
-def _bridged(stretches: Sequence[tuple[int, int]], duration_ms: int) -> list[tuple[int, int]]:
-    bridged: list[tuple[int, int]] = []
-    for first, last in stretches:
-        start, end = (min(duration_ms, (1000 * (frame * FRAME + FIRST)) // SAMPLE_RATE) for frame in (first, last))
-        if bridged and start - bridged[-1][1] < BRIDGED_MS:
-            bridged[-1] = bridged[-1][0], end
-        else:
-            bridged.append((start, end))
-    return [(start, end) for start, end in bridged if end - start >= SHORTEST_MS]

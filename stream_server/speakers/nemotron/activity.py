@@ -1,20 +1,17 @@
 """Makes turns of what the model says of every frame: how likely each speaker speaks in it. It knows no model.
 
-Breaths and short stops inside a turn are bridged, and a flicker is no turn: `LONGEST_GAP_MS` and `SHORTEST_TURN_MS`.
+Breaths and short stops inside a turn are bridged, and a flicker is no turn: see `span.bridged`.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.speakers.turn import Turn, label_of
-
-LONGEST_GAP_MS: Final = 250
-"""A pause as long as this parts two turns of one speaker; a shorter one does not."""
-SHORTEST_TURN_MS: Final = 100
+from stream_server.speakers.span import bridged, runs
+from stream_server.speakers.turn import Span, Turn, label_of
 
 Logits: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
 
@@ -46,11 +43,6 @@ def _of_most_speech(logits: Logits, active: NDArray[np.bool_], count: int) -> ND
     return merged
 
 
-def _spans(active: NDArray[np.bool_], frame_ms: float) -> list[tuple[int, int]]:
-    """Where a speaker is active, as beginnings and ends in ms."""
-    edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0))
-    starts, ends = edges[::2], edges[1::2]
-    parted = (starts[1:] - ends[:-1]) * frame_ms >= LONGEST_GAP_MS
-    starts, ends = np.append(starts[:1], starts[1:][parted]), np.append(ends[:-1][parted], ends[-1:])
-    spans = ((round(start * frame_ms), round(end * frame_ms)) for start, end in zip(starts, ends, strict=True))
-    return [(start, end) for start, end in spans if end - start >= SHORTEST_TURN_MS]
+def _spans(active: NDArray[np.bool_], frame_ms: float) -> list[Span]:
+    """The turns of a speaker, as beginnings and ends in ms."""
+    return bridged((round(start * frame_ms), round(end * frame_ms)) for start, end in runs(active))
