@@ -27,9 +27,9 @@ from bench.labelled_speech import (
     label,
     load,
     rms,
-    runs,
     telephone,
 )
+from stream_server.speakers.span import runs
 
 PAUSE_SEC: Final = (0.1, 1.2)
 OVERLAP_SEC: Final = (0.5, 2.0)
@@ -121,7 +121,7 @@ def converse(
 
 def _stretch(recordings: Sequence[Audio], rng: np.random.Generator) -> tuple[Audio, list[tuple[int, int]]]:
     """Some seconds of one of the recordings, from one pause to another, and where in it is speech, in hops."""
-    recording = recordings[rng.integers(len(recordings))]
+    recording = recordings[int(rng.integers(len(recordings)))]
     phrases = runs(close_gaps(label(_without_rumble(recording)), GAP_HOPS))
     first = int(rng.integers(len(phrases)))
     wanted = rng.uniform(*STRETCH_SEC) * RATE / HOP

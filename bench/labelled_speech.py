@@ -18,6 +18,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from stream_server.speakers.span import runs
+
 RATE = 16_000
 HOP = 160  # the truth is a mask of 10 ms hops
 
@@ -72,12 +74,6 @@ def hop_energy(audio: Audio) -> NDArray[np.float64]:
     """Mean square of each hop."""
     hops = audio[: len(audio) // HOP * HOP].reshape(-1, HOP)
     return np.asarray(np.square(hops, dtype=np.float64).mean(axis=1))
-
-
-def runs(mask: Mask) -> list[tuple[int, int]]:
-    """The stretches [from, to) where a mask is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def close_gaps(mask: Mask, hops: int) -> Mask:

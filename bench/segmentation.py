@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.labelled_speech import HOP, RATE, Clip, build, close_gaps, runs
+from bench.labelled_speech import HOP, RATE, Clip, build, close_gaps
 from stream_server.audio.segmenter import SegmentEnded, Segmenter, SegmenterSettings, SegmentStarted
 from stream_server.audio.vad import VadModel, VadSettings, VadUnavailableError, load_vad
+from stream_server.speakers.span import runs
 
 GROUPS = {
     "quiet room": ("clean", "quiet -20 dB"),
