@@ -10,9 +10,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -33,6 +32,7 @@ from stream_server.speakers.live import Spoken
 from stream_server.tracing import begin
 from stream_server.transport.detection import Detector
 from stream_server.transport.diarization import LiveDiarizer
+from stream_server.transport.outbox import Outbox, Outgoing
 from stream_server.transport.voice import DiarizedChannel
 
 logger = logging.getLogger(__name__)
@@ -45,53 +45,6 @@ MAX_UNDETECTED = 10 * SAMPLE_RATE
 
 REPLAY_EVENTS = 1000
 """Events a resumed connection can be given again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """An encoded event; ``seq`` is None for those of the connection."""
-
-    seq: int | None
-    text: str
-
-
-class Outbox:
-    """What waits to be written to one socket, bounded. ``overflowed`` is set when its reader is too slow."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._waiting: deque[Outgoing] = deque()
-        self._changed = asyncio.Event()
-        self.overflowed = asyncio.Event()
-        self.close_code: int | None = None
-
-    def put(self, item: Outgoing) -> None:
-        if len(self._waiting) >= self._limit:
-            self.overflowed.set()
-        else:
-            self._waiting.append(item)
-        self._changed.set()
-
-    def replay(self, items: Sequence[Outgoing]) -> None:
-        """Put what a resumed client has missed: bounded by the log, and on top of the room for what is new."""
-        self._limit += len(items)
-        self._waiting.extend(items)
-        self._changed.set()
-
-    def finish(self, close_code: int) -> None:
-        """Close the socket with this code once everything is written."""
-        if self.close_code is None:
-            self.close_code = close_code
-            self._changed.set()
-
-    async def get(self) -> Outgoing | None:
-        """The next event to write; None when there will be no more."""
-        while not self._waiting and self.close_code is None and not self.overflowed.is_set():
-            self._changed.clear()
-            await self._changed.wait()
-        if self.overflowed.is_set() or not self._waiting:
-            return None
-        return self._waiting.popleft()
 
 
 class LiveSession:

@@ -26,7 +26,8 @@ from stream_server.metrics.live import LIVE
 from stream_server.negotiation import ignored_fields, negotiate
 from stream_server.quota import Admission, Quota
 from stream_server.session import internal_error
-from stream_server.transport.live import LiveSession, Outbox, error_event
+from stream_server.transport.live import LiveSession, error_event
+from stream_server.transport.outbox import Outbox
 from stream_server.transport.request import count_error
 from stream_server.transport.service import Service
 

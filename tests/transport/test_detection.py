@@ -23,7 +23,7 @@ from stream_server.negotiation import negotiate
 from stream_server.transport import live as live_module
 from stream_server.transport.detection import Detector
 from stream_server.transport.diarization import LiveDiarizer
-from stream_server.transport.live import Outbox
+from stream_server.transport.outbox import Outbox
 from stream_server.transport.registry import Registry
 from tests.support.driven import LOUD, LoudnessVad
 from tests.support.fake import FakeRecognizer

@@ -12,7 +12,7 @@ from stream_server.engine.slots import Slot
 from stream_server.engine.stream import EngineStream
 from stream_server.session import Session
 from stream_server.transport import registry as registry_module
-from stream_server.transport.live import Outbox
+from stream_server.transport.outbox import Outbox
 from stream_server.transport.registry import Registry
 from tests.protocol.sound import synthesize
 from tests.support.caller import Caller, call, transcribe
